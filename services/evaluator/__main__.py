@@ -1,0 +1,5 @@
+"""`python -m services.evaluator` starts the evaluator."""
+
+from services.evaluator.app import main
+
+main()

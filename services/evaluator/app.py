@@ -1,0 +1,47 @@
+"""The evaluator's process: its parts, in the order in which they start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from muster.evaluator.v1 import evaluator_service_pb2 as pb
+from muster.evaluator.v1 import evaluator_service_pb2_grpc as rpc
+
+from services.chassis.app import App, run
+from services.chassis.bus import Bus
+from services.chassis.clock import SystemClock
+from services.chassis.consumer import Consumer
+from services.chassis.database import Database
+from services.chassis.migrations import Migrations
+from services.chassis.operations import add_operations
+from services.chassis.outbox import Outbox, Relay
+from services.chassis.server import GrpcServer
+from services.chassis.streams import DEFINITIONS
+from services.evaluator import tables
+from services.evaluator.api import Evaluator
+from services.evaluator.messages import Definitions
+from services.evaluator.rounds import Rounds
+from services.evaluator.settings import EvaluatorSettings
+from services.evaluator.store import Store
+
+
+async def build(app: App, settings: EvaluatorSettings) -> None:
+    """The parts of the evaluator."""
+    clock = SystemClock()
+    database = app.add(Database(settings.sql_url))
+    app.add(Migrations(database, Path(__file__).parent / "migrations"))
+    bus = app.add(Bus.from_settings(settings))
+    relay = app.add(Relay(database, tables.outbox, bus))
+    store = Store(database, Outbox(tables.outbox))
+    rounds = app.add(Rounds(settings, store, bus, relay, clock))
+    app.add(Consumer(bus, DEFINITIONS, "evaluator-definitions", Definitions(store, rounds).handle, service=settings.service))
+    server = app.add(GrpcServer(settings, clock))
+    server.add(
+        rpc.add_EvaluatorServiceServicer_to_server, Evaluator(rounds, clock), pb.DESCRIPTOR.services_by_name["EvaluatorService"].full_name
+    )
+    add_operations(server, bus, settings, clock)
+
+
+def main() -> None:
+    """Run the evaluator until it is told to stop."""
+    run(EvaluatorSettings, build)

@@ -1,0 +1,272 @@
+"""The event store: the truth that the index is derived from. ClickHouse, inside this process or a server, by its URL.
+
+`chdb:///folder` runs the engine in the process (one per process, and synchronous: call it from one thread); `clickhouse://user:password@host:8123/database`
+is a server. All SQL of the store is here and runs on both. Every row keeps its place in the stream (`partition`, `sequence`), so
+what was inserted by a round that was never committed can be told and taken out again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import clickhouse_connect
+import msgspec
+import numpy as np
+import pyarrow as pa
+from muster.ingest.v1 import identity_pb2
+from numpy.typing import NDArray
+
+from services.evaluator.engine.facts import Series, Value
+from services.evaluator.intake import EventColumns
+
+T = TypeVar("T", bound=np.generic)
+
+_DATABASE = "muster"
+_TABLES = {
+    # Ordered by what is asked for first: one kind of event of an account, by time.
+    "events": """
+        account_id Int64, workspace_id Int64, input_id Int64, type Int16, name LowCardinality(String),
+        mpid Int64, time_ms Int64 CODEC(Delta, ZSTD(1)), event_id Int64 CODEC(NONE),
+        partition UInt16, sequence UInt64 CODEC(Delta, ZSTD(1)),
+        application_version LowCardinality(String), application_build LowCardinality(String),
+        platform LowCardinality(String), os_version LowCardinality(String), details String CODEC(ZSTD(1))
+        | ORDER BY (account_id, type, name, input_id, time_ms)""",
+    # Every change of a user attribute; the latest wins, of equal times the one received last.
+    "attributes": """
+        account_id Int64, workspace_id Int64, attribute LowCardinality(String), mpid Int64, time_ms Int64,
+        value Nullable(String), partition UInt16, sequence UInt64, position UInt32
+        | ORDER BY (account_id, workspace_id, attribute, mpid, time_ms)""",
+    # Who has activity in which workspace: the candidates of its audiences, for good.
+    "activity": """
+        account_id Int64, workspace_id Int64, mpid Int64, partition UInt16, sequence UInt64
+        | ORDER BY (account_id, workspace_id, mpid)""",
+}
+# An insert is there whole or not at all, also when the power fails.
+_SETTINGS = "fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1"
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeRow:
+    """One change of one user attribute; the value None removes it."""
+
+    workspace_id: int
+    attribute: str
+    mpid: int
+    time_ms: int
+    value: Value | None
+    partition: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityRow:
+    """A person's first activity in a workspace."""
+
+    workspace_id: int
+    mpid: int
+    partition: int
+    sequence: int
+
+
+def value_of(attribute: identity_pb2.AttributeValue) -> Value:
+    """The value of an attribute as the engine takes it: numbers as the decimals that were written."""
+    match attribute.WhichOneof("kind"):
+        case "string_value":
+            return attribute.string_value
+        case "number_value":
+            return Decimal(attribute.number_value)
+        case "boolean_value":
+            return attribute.boolean_value
+        case "list_value":
+            return tuple(attribute.list_value.values)
+        case _:
+            return ""
+
+
+class EventStore:
+    """Synchronous; one caller at a time."""
+
+    def __init__(self, url: str) -> None:
+        if url.startswith("chdb://"):
+            folder = Path(url.removeprefix("chdb://"))
+            folder.mkdir(parents=True, exist_ok=True)
+            url = f"chdb://{folder.resolve()}"
+        self._client = clickhouse_connect.get_client(dsn=url)
+        self._client.command(f"CREATE DATABASE IF NOT EXISTS {_DATABASE}")
+        for table, form in _TABLES.items():
+            columns, order = form.split("|")
+            self._client.command(
+                f"CREATE TABLE IF NOT EXISTS {_DATABASE}.{table} ({columns}) ENGINE = MergeTree {order} SETTINGS {_SETTINGS}"
+            )
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._client.close()
+
+    # --- rounds
+
+    def insert(self, account_id: int, events: EventColumns, attributes: Sequence[AttributeRow], activity: Sequence[ActivityRow]) -> None:
+        """Keep what a round took of one account. Repeating it would double it: call `roll_back` first after a failure."""
+        if len(events):
+            self._insert("events", _events_table(account_id, events))
+        if attributes:
+            self._insert("attributes", _attributes_table(account_id, attributes))
+        if activity:
+            self._insert("activity", _activity_table(account_id, activity))
+
+    def roll_back(self, positions: Mapping[int, int]) -> int:
+        """Take out what lies above the committed position (stream sequence) of each partition; returns how many events that were.
+
+        A round inserts before it commits, so after a crash in between the stream brings the same messages again.
+        """
+        above = " OR ".join(f"(partition = {partition} AND sequence > {sequence})" for partition, sequence in positions.items()) or "0"
+        removed = 0
+        for table in _TABLES:
+            rows = int(self._client.query(f"SELECT count() FROM {_DATABASE}.{table} WHERE {above}").first_row[0])  # noqa: S608 - numbers only
+            if rows:
+                self._client.command(f"DELETE FROM {_DATABASE}.{table} WHERE {above} SETTINGS lightweight_deletes_sync = 2")  # noqa: S608
+                removed += rows if table == "events" else 0
+        return removed
+
+    # --- start
+
+    def accounts(self) -> list[int]:
+        """The accounts that have activity."""
+        return [row[0] for row in self._client.query(f"SELECT DISTINCT account_id FROM {_DATABASE}.activity").result_rows]  # noqa: S608
+
+    def sources(self, account_id: int) -> list[tuple[int, int]]:
+        """The (workspace, input) pairs that an account's events came from."""
+        rows = self._client.query(
+            f"SELECT DISTINCT workspace_id, input_id FROM {_DATABASE}.events WHERE account_id = {{account:Int64}}",  # noqa: S608
+            parameters={"account": account_id},
+        ).result_rows
+        return [(int(workspace_id), int(input_id)) for workspace_id, input_id in rows]
+
+    def events(self, account_id: int, since_ms: int) -> Iterator[tuple[Series, NDArray[np.int64], NDArray[np.int64]]]:
+        """(series, MPIDs, times) of the events from `since_ms` on; a series comes in one or more parts."""
+        where = f"FROM {_DATABASE}.events WHERE account_id = {{account:Int64}} AND time_ms >= {{since:Int64}}"
+        parameters = {"account": account_id, "since": since_ms}
+        code = "cityHash64(type, name, input_id)"
+        kinds = self._client.query(f"SELECT DISTINCT {code}, type, name, input_id {where}", parameters=parameters).result_rows
+        series = {int(key): Series(int(input_id), int(type_), name) for key, type_, name, input_id in kinds}
+        if len(series) != len(kinds):
+            raise RuntimeError("two kinds of events share a code of the event store")
+        with self._client.query_np_stream(f"SELECT {code} AS code, mpid, time_ms {where}", parameters=parameters) as blocks:
+            for block in blocks:
+                codes, mpids, times = _column(block, 0, np.uint64), _column(block, 1, np.int64), _column(block, 2, np.int64)
+                order = np.argsort(codes, kind="stable")
+                keys, starts = np.unique(codes[order], return_index=True)
+                for key, rows in zip(keys.tolist(), np.split(order, starts[1:]), strict=True):
+                    yield series[key], mpids[rows], times[rows]
+
+    def attributes(self, account_id: int) -> Iterator[tuple[int, str, NDArray[np.int64], list[Value | None], NDArray[np.int64]]]:
+        """(workspace, attribute, MPIDs, values, times): the latest value of each person; None where it was removed."""
+        names = self._client.query(
+            f"SELECT DISTINCT workspace_id, attribute FROM {_DATABASE}.attributes WHERE account_id = {{account:Int64}}",  # noqa: S608
+            parameters={"account": account_id},
+        ).result_rows
+        for workspace_id, attribute in names:
+            rows = self._client.query(
+                "SELECT mpid, tupleElement(argMax(tuple(value), (time_ms, sequence, position)), 1), max(time_ms) "  # noqa: S608
+                f"FROM {_DATABASE}.attributes "
+                "WHERE account_id = {account:Int64} AND workspace_id = {workspace:Int64} AND attribute = {attribute:String} GROUP BY mpid",
+                parameters={"account": account_id, "workspace": workspace_id, "attribute": attribute},
+            ).result_rows
+            mpids = np.array([row[0] for row in rows], np.int64)
+            values = [None if row[1] is None else _value_from(row[1]) for row in rows]
+            yield int(workspace_id), attribute, mpids, values, np.array([row[2] for row in rows], np.int64)
+
+    def activity(self, account_id: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """(workspace, MPIDs with activity in it), in parts."""
+        query = f"SELECT workspace_id, mpid FROM {_DATABASE}.activity WHERE account_id = {{account:Int64}}"  # noqa: S608
+        with self._client.query_np_stream(query, parameters={"account": account_id}) as blocks:
+            for block in blocks:
+                workspaces, mpids = _column(block, 0, np.int64), _column(block, 1, np.int64)
+                for workspace_id in np.unique(workspaces).tolist():
+                    yield workspace_id, mpids[workspaces == workspace_id]
+
+    def _insert(self, table: str, rows: pa.Table) -> None:
+        self._client.insert_arrow(f"{_DATABASE}.{table}", rows)
+
+
+def _column(block: NDArray[Any], index: int, dtype: type[T]) -> NDArray[T]:
+    """A column of a block, which is a record array, or a plain matrix where all columns are of one type."""
+    column = block[block.dtype.names[index]] if block.dtype.names else block[:, index]
+    return np.ascontiguousarray(column).astype(dtype, copy=False)
+
+
+def _events_table(account_id: int, events: EventColumns) -> pa.Table:
+    codes = events.series_codes
+    contexts = list(zip(*events.contexts, strict=True)) or [(), (), (), ()]
+
+    def by_series(values: Sequence[int], type_: pa.DataType) -> pa.Array:
+        return pa.array(np.array(values, np.int64)[codes]).cast(type_)
+
+    def by_context(place: int) -> pa.Array:
+        return pa.array(contexts[place], pa.string()).take(pa.array(events.context_codes))
+
+    return pa.table(
+        {
+            "account_id": pa.array(np.full(len(events), account_id, np.int64)),
+            "workspace_id": by_series(events.workspaces, pa.int64()),
+            "input_id": by_series([series.input_id for series in events.series], pa.int64()),
+            "type": by_series([series.type for series in events.series], pa.int16()),
+            "name": pa.array([series.name for series in events.series], pa.string()).take(pa.array(codes)),
+            "mpid": pa.array(events.mpids),
+            "time_ms": pa.array(events.times_ms),
+            "event_id": pa.array(events.event_ids),
+            "partition": pa.array(events.partitions.astype(np.uint16)),
+            "sequence": pa.array(events.sequences.astype(np.uint64)),
+            "application_version": by_context(0),
+            "application_build": by_context(1),
+            "platform": by_context(2),
+            "os_version": by_context(3),
+            "details": pa.array(events.details, pa.string()),
+        }
+    )
+
+
+def _attributes_table(account_id: int, rows: Sequence[AttributeRow]) -> pa.Table:
+    return pa.table(
+        {
+            "account_id": pa.array([account_id] * len(rows), pa.int64()),
+            "workspace_id": pa.array([row.workspace_id for row in rows], pa.int64()),
+            "attribute": pa.array([row.attribute for row in rows], pa.string()),
+            "mpid": pa.array([row.mpid for row in rows], pa.int64()),
+            "time_ms": pa.array([row.time_ms for row in rows], pa.int64()),
+            "value": pa.array([None if row.value is None else _text_of(row.value) for row in rows], pa.string()),
+            "partition": pa.array([row.partition for row in rows], pa.uint16()),
+            "sequence": pa.array([row.sequence for row in rows], pa.uint64()),
+            "position": pa.array(range(len(rows)), pa.uint32()),
+        }
+    )
+
+
+def _activity_table(account_id: int, rows: Sequence[ActivityRow]) -> pa.Table:
+    return pa.table(
+        {
+            "account_id": pa.array([account_id] * len(rows), pa.int64()),
+            "workspace_id": pa.array([row.workspace_id for row in rows], pa.int64()),
+            "mpid": pa.array([row.mpid for row in rows], pa.int64()),
+            "partition": pa.array([row.partition for row in rows], pa.uint16()),
+            "sequence": pa.array([row.sequence for row in rows], pa.uint64()),
+        }
+    )
+
+
+def _text_of(value: Value) -> str:
+    """A value as JSON; a number keeps its digits."""
+    return str(value) if isinstance(value, Decimal) else msgspec.json.encode(value).decode()
+
+
+def _value_from(text: str) -> Value:
+    with contextlib.suppress(ArithmeticError):
+        if text[0] not in '"[tf':
+            return Decimal(text)
+    value: Value = msgspec.json.decode(text)
+    return value

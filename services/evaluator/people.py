@@ -1,0 +1,117 @@
+"""Who has which ordinal. The engine knows people by dense numbers, the rest of the world by MPID.
+
+A person's ordinal is made of a partition and a number in it: `ordinal = local * partitions + partition`. The local number is
+what is stored, so a partition can be read back by itself and ordinals need no table of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.chassis.partition import partitions_of
+
+Ordinals = NDArray[np.int64]
+Mpids = NDArray[np.int64]
+
+UNKNOWN = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """People new to a partition, in the order of their local numbers from `first_local` on."""
+
+    partition: int
+    first_local: int
+    mpids: Mpids
+
+
+class People:
+    """The people of one account in this process."""
+
+    def __init__(self, account_id: int, partitions: int) -> None:
+        self._account_id = account_id
+        self._partitions = partitions
+        self._locals = np.zeros(partitions, np.int64)  # how many people each partition has
+        self._mpids: Mpids = np.zeros(1024, np.int64)  # by ordinal; places that no person has stay 0
+        self._runs: list[tuple[Mpids, Ordinals]] = []  # sorted by MPID, merged by size
+
+    def __len__(self) -> int:
+        return int(self._locals.sum())
+
+    def load(self, page: Page) -> Ordinals:
+        """Take a stored page back; returns the ordinals of its people."""
+        ordinals = (page.first_local + np.arange(len(page.mpids), dtype=np.int64)) * self._partitions + page.partition
+        self._locals[page.partition] = max(self._locals[page.partition], page.first_local + len(page.mpids))
+        self._enter(page.mpids, ordinals)
+        return ordinals
+
+    def find(self, mpids: Mpids) -> Ordinals:
+        """The ordinal of each MPID, UNKNOWN where there is none."""
+        found = np.full(len(mpids), UNKNOWN, np.int64)
+        for keys, ordinals in self._runs:
+            at = np.searchsorted(keys, mpids)
+            at[at == len(keys)] = 0
+            hit = keys[at] == mpids
+            found[hit] = ordinals[at[hit]]
+        return found
+
+    def take(self, mpids: Mpids) -> tuple[Ordinals, list[Page]]:
+        """The ordinal of each MPID; people seen for the first time get one. Returns also the pages to store."""
+        found = self.find(mpids)
+        missing = found == UNKNOWN
+        if not missing.any():
+            return found, []
+        new = np.unique(mpids[missing])
+        pages = []
+        partitions = partitions_of(self._account_id, new, self._partitions)
+        for partition in np.unique(partitions):
+            page = Page(int(partition), int(self._locals[partition]), new[partitions == partition])
+            self.load(page)
+            pages.append(page)
+        found[missing] = self.find(mpids[missing])
+        return found, pages
+
+    def mpids(self, ordinals: Ordinals) -> Mpids:
+        """The MPIDs of ordinals."""
+        return self._mpids[ordinals]
+
+    def by_partition(self, ordinals: Ordinals) -> Iterator[tuple[int, Ordinals]]:
+        """The ordinals of each partition that has some."""
+        partitions = ordinals % self._partitions
+        order = np.argsort(partitions, kind="stable")
+        bounds = np.searchsorted(partitions[order], np.arange(self._partitions + 1))
+        for partition in range(self._partitions):
+            part = ordinals[order[bounds[partition] : bounds[partition + 1]]]
+            if len(part):
+                yield partition, part
+
+    def locals_of(self, ordinals: Ordinals) -> NDArray[np.uint32]:
+        """The local numbers of ordinals of one partition: what is stored of a membership."""
+        return (ordinals // self._partitions).astype(np.uint32)
+
+    def ordinals_of(self, partition: int, local_numbers: NDArray[np.uint32]) -> Ordinals:
+        """The reverse of `locals_of`."""
+        return local_numbers.astype(np.int64) * self._partitions + partition
+
+    def _enter(self, mpids: Mpids, ordinals: Ordinals) -> None:
+        if not len(mpids):
+            return
+        top = int(ordinals.max()) + 1
+        if top > len(self._mpids):
+            grown = np.zeros(max(top, 2 * len(self._mpids)), np.int64)
+            grown[: len(self._mpids)] = self._mpids
+            self._mpids = grown
+        self._mpids[ordinals] = mpids
+        order = np.argsort(mpids)
+        run = (mpids[order], ordinals[order])
+        while self._runs and len(self._runs[-1][0]) < 4 * len(run[0]):
+            older = self._runs.pop()
+            keys = np.concatenate([older[0], run[0]])
+            values = np.concatenate([older[1], run[1]])
+            order = np.argsort(keys, kind="stable")  # two sorted runs: merged in linear time
+            run = (keys[order], values[order])
+        self._runs.append(run)

@@ -1,0 +1,321 @@
+"""One account's people and audiences in this process: the engine, fed with what arrives and told in MPIDs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+
+import numpy as np
+from muster.definition.v1 import audience_pb2, definition_pb2, facts_pb2
+from muster.definition.v1.account_pb2 import Input
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from services.chassis import log as logs
+from services.evaluator.engine.compile import Compiled, compile_definition
+from services.evaluator.engine.engine import Engine
+from services.evaluator.engine.facts import AttributeChange, Changes, Estimate, Ordinals, Value
+from services.evaluator.event_store import ActivityRow, AttributeRow, EventStore, value_of
+from services.evaluator.intake import Arrived, EventColumns, columns_of
+from services.evaluator.journal import Entry, Standing
+from services.evaluator.people import Mpids, Page, People
+
+log = logs.get(__name__)
+
+DAY_MS = 86_400_000
+DEFAULT_LOOK_BACK_DAYS = 30
+ACTIVE = audience_pb2.AUDIENCE_STATE_ACTIVE
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one round made of one account."""
+
+    pages: list[Page] = field(default_factory=list)
+    changes: dict[int, Changes] = field(default_factory=dict)  # by audience
+    ended: set[int] = field(default_factory=set)  # audiences that are evaluated no longer
+
+    def add(self, audience_id: int, changes: Changes) -> None:
+        """Count changes that came after what this turn has."""
+        if audience_id in self.changes:
+            changes = _joined(self.changes[audience_id], changes)
+        self.changes[audience_id] = changes
+
+    def then(self, later: Turn) -> Turn:
+        """This turn and a later one as one."""
+        both = Turn([*self.pages, *later.pages], dict(self.changes), self.ended | later.ended)
+        for audience_id, changes in later.changes.items():
+            both.add(audience_id, changes)
+        both.changes = {id_: changes for id_, changes in both.changes.items() if changes and id_ not in later.ended}
+        return both
+
+
+class Population:
+    """Not thread-safe: rounds.py calls it from one thread."""
+
+    def __init__(self, account_id: int, partitions: int, now_ms: int) -> None:
+        self.account_id = account_id
+        self.people = People(account_id, partitions)
+        self.look_back_ms = DEFAULT_LOOK_BACK_DAYS * DAY_MS
+        self.engine = Engine(look_back_ms=self.look_back_ms, now_ms=now_ms)
+        self.audiences: dict[int, audience_pb2.Audience] = {}  # the active ones, as they are evaluated
+        self.known: set[int] = set()  # all that are not deleted
+        self.rounds: dict[tuple[int, int], int] = {}  # (audience, partition) -> the last round that changed it
+        self._inputs: dict[int, set[int]] = defaultdict(set)  # of each workspace
+        self._active: dict[int, NDArray[np.bool_]] = {}  # by workspace: who has activity, by ordinal
+        self._waiting: dict[int, audience_pb2.Audience] = {}  # definitions that the next round takes in
+        self._again = False  # all audiences must be compiled again
+
+    # --- definitions
+
+    def learn(self, fact: facts_pb2.DefinitionFact) -> bool:
+        """Take a fact in; what it changes, the next round tells. True where the engine must be built anew (another look-back)."""
+        match fact.WhichOneof("state"):
+            case "account":
+                look_back_ms = (fact.account.look_back_days or DEFAULT_LOOK_BACK_DAYS) * DAY_MS
+                rebuild = look_back_ms != self.look_back_ms
+                self.look_back_ms = look_back_ms
+                return rebuild
+            case "workspace":
+                self._inputs.setdefault(fact.workspace.workspace_id, set())
+            case "input":
+                self._know_input(fact.input.input)
+            case "audience":
+                self._waiting[fact.audience.audience_id] = fact.audience
+                if fact.audience.state == audience_pb2.AUDIENCE_STATE_DELETED:
+                    self.known.discard(fact.audience.audience_id)
+                else:
+                    self.known.add(fact.audience.audience_id)
+            case _:
+                log.debug("fact_not_used", account_id=fact.account_id)
+        return False
+
+    def compile(self, definition: definition_pb2.Definition, workspace_ids: Iterable[int], input_ids: Iterable[int]) -> Compiled:
+        """A definition for the engine. Raises Unsupported; KeyError for a workspace that is not known."""
+        workspaces = {workspace_id: sorted(inputs) for workspace_id, inputs in self._inputs.items()}
+        return compile_definition(
+            definition,
+            workspaces=workspaces,
+            workspace_ids=list(workspace_ids),
+            input_ids=list(input_ids),
+            look_back_ms=self.look_back_ms,
+        )
+
+    def knows_workspace(self, workspace_id: int) -> bool:
+        """Whether the account has it."""
+        return workspace_id in self._inputs
+
+    # --- start
+
+    def load(self, store: EventStore, pages: Sequence[Page], now_ms: int) -> None:
+        """Build the index from the store. The people's pages come from the evaluator's own database."""
+        self.engine = Engine(look_back_ms=self.look_back_ms, now_ms=now_ms)
+        self._active.clear()
+        if not len(self.people):
+            for page in pages:
+                self.people.load(page)
+        for workspace_id, input_id in store.sources(self.account_id):
+            self._inputs[workspace_id].add(input_id)
+        for workspace_id, mpids in store.activity(self.account_id):
+            self.engine.add_activity(workspace_id, self._first_seen(workspace_id, self.people.find(mpids)))
+        for series, mpids, times in store.events(self.account_id, now_ms - self.look_back_ms):
+            self.engine.load_events(series, self.people.find(mpids), times)
+        for workspace_id, attribute, mpids, values, times in store.attributes(self.account_id):
+            self.engine.load_attributes(workspace_id, attribute, self.people.find(mpids), values, times)
+
+    def stand(self, standings: dict[tuple[int, int], Standing]) -> Turn:
+        """Activate every audience and tell the difference to what was last told of it, time that passed meanwhile included."""
+        told: dict[int, list[Ordinals]] = defaultdict(list)
+        for (audience_id, partition), standing in standings.items():
+            self.rounds[audience_id, partition] = standing.round
+            told[audience_id].append(self.people.ordinals_of(partition, np.array(standing.members, np.uint32)))
+        turn = Turn()
+        waiting = {id_: audience for id_, audience in self._waiting.items() if audience.state == ACTIVE}
+        self._waiting.clear()
+        self.audiences.clear()
+        for audience_id in self._ordered(waiting):
+            members = np.sort(np.concatenate([np.empty(0, np.int64), *told.pop(audience_id, [])]))
+            audience = waiting[audience_id]
+            compiled = self.compile(audience.definition, audience.workspace_ids, audience.input_ids)
+            turn.changes[audience_id] = self.engine.activate(audience_id, compiled, members=members)
+            self.audiences[audience_id] = audience
+        turn.ended = {audience_id for audience_id, members in told.items() if any(len(part) for part in members)}
+        return turn
+
+    # --- rounds
+
+    def turn(self, store: EventStore, arrived: Sequence[Arrived], now_ms: int) -> Turn:
+        """Take in what has arrived, keep it in the store, and let time pass to `now_ms`."""
+        turn = Turn()
+        events = columns_of(arrived)
+        profiles = [message for message in arrived if message.profiles is not None and message.profiles.changes]
+        mpids = np.concatenate([events.mpids, *[np.array([c.mpid for c in m.profiles.changes], np.int64) for m in profiles if m.profiles]])
+        ordinals, turn.pages = self.people.take(mpids) if len(mpids) else (mpids, [])
+        activity, activity_rows = self._activity(events, profiles, ordinals)
+        attributes, attribute_rows = self._attributes(profiles, ordinals[len(events) :])
+        if len(mpids):
+            store.insert(self.account_id, events, attribute_rows, activity_rows)
+        self._know_sources(events)
+        self._define(turn)
+        rows = ordinals[: len(events)]
+        by_series = {events.series[code]: (rows[at], events.times_ms[at]) for code, at in _groups(events.series_codes)}
+        for audience_id, changes in self.engine.round(now_ms, by_series, attributes, activity).items():
+            turn.add(audience_id, changes)
+        turn.changes = {audience_id: changes for audience_id, changes in turn.changes.items() if changes}
+        return turn
+
+    def entries(self, turn: Turn) -> dict[int, list[Entry]]:
+        """What a turn changed, by partition."""
+        entries: dict[int, list[Entry]] = defaultdict(list)
+        nobody = np.empty(0, np.uint32)
+        for audience_id in turn.ended:
+            for partition in [partition for (audience, partition) in self.rounds if audience == audience_id]:
+                entries[partition].append(Entry(audience_id, nobody, nobody, ended=True))
+        for audience_id, changes in turn.changes.items():
+            added = dict(self.people.by_partition(changes.added))
+            dropped = dict(self.people.by_partition(changes.dropped))
+            for partition in sorted({*added, *dropped}):
+                plus, minus = (self.people.locals_of(part[partition]) if partition in part else nobody for part in (added, dropped))
+                entries[partition].append(Entry(audience_id, plus, minus))
+        return entries
+
+    def members_by_partition(self, audience_id: int, partitions: Iterable[int]) -> dict[int, BitMap]:
+        """The members of an audience by their local numbers; nobody where it is not evaluated."""
+        present = self.engine.members(audience_id) if audience_id in self.audiences else np.empty(0, np.int64)
+        parts = dict(self.people.by_partition(present))
+        return {p: BitMap(self.people.locals_of(parts[p])) if p in parts else BitMap() for p in partitions}
+
+    # --- questions
+
+    def size(self, audience_id: int) -> int:
+        """How many members an active audience has."""
+        return self.engine.size(audience_id)
+
+    def members(self, audience_id: int) -> Mpids:
+        """The MPIDs of an active audience's members."""
+        return self.people.mpids(self.engine.members(audience_id))
+
+    def estimate(self, compiled: Compiled) -> Estimate:
+        """The exact size of a draft now."""
+        return self.engine.estimate(compiled)
+
+    def candidates(self, workspace_ids: Iterable[int]) -> int:
+        """How many people have activity in one of the workspaces."""
+        columns = [self._active[workspace_id] for workspace_id in workspace_ids if workspace_id in self._active]
+        if not columns:
+            return 0
+        union = np.zeros(max(len(column) for column in columns), bool)
+        for column in columns:
+            union[: len(column)] |= column
+        return int(union.sum())
+
+    # --- inside
+
+    def _define(self, turn: Turn) -> None:
+        """Activate and deactivate what waits."""
+        waiting, self._waiting = self._waiting, {}
+        if self._again:
+            self._again = False
+            waiting = {**{id_: audience for id_, audience in self.audiences.items() if not audience.input_ids}, **waiting}
+        for audience_id, audience in waiting.items():
+            if audience.state != ACTIVE and audience_id in self.audiences:
+                self.engine.deactivate(audience_id)
+                del self.audiences[audience_id]
+                turn.ended.add(audience_id)
+        active = {audience_id: audience for audience_id, audience in waiting.items() if audience.state == ACTIVE}
+        for audience_id in self._ordered(active):
+            audience = active[audience_id]
+            compiled = self.compile(audience.definition, audience.workspace_ids, audience.input_ids)
+            turn.add(audience_id, self.engine.activate(audience_id, compiled))
+            self.audiences[audience_id] = audience
+
+    def _ordered(self, audiences: dict[int, audience_pb2.Audience]) -> list[int]:
+        """Those that others read come first."""
+        graph = {
+            id_: self.compile(audience.definition, audience.workspace_ids, audience.input_ids).member_of & audiences.keys()
+            for id_, audience in audiences.items()
+        }
+        return list(TopologicalSorter(graph).static_order())
+
+    def _know_input(self, source: Input) -> None:
+        inputs = self._inputs[source.workspace_id]
+        if source.input_id not in inputs:
+            inputs.add(source.input_id)
+            self._again = bool(self.audiences)
+
+    def _know_sources(self, events: EventColumns) -> None:
+        # An input's first events may come before the fact that tells of it.
+        for series, workspace_id in zip(events.series, events.workspaces, strict=True):
+            self._know_input(Input(input_id=series.input_id, workspace_id=workspace_id))
+
+    def _first_seen(self, workspace_id: int, ordinals: Ordinals) -> Ordinals:
+        """Those of the ordinals that had no activity in the workspace before; they have from now on."""
+        seen = self._active.setdefault(workspace_id, np.zeros(1024, bool))
+        if len(ordinals) and (top := int(ordinals.max()) + 1) > len(seen):
+            seen = np.concatenate([seen, np.zeros(max(top, 2 * len(seen)) - len(seen), bool)])
+            self._active[workspace_id] = seen
+        new = np.unique(ordinals[~seen[ordinals]])
+        seen[new] = True
+        return new
+
+    def _activity(
+        self, events: EventColumns, profiles: Sequence[Arrived], ordinals: Ordinals
+    ) -> tuple[dict[int, Ordinals], list[ActivityRow]]:
+        changes = [change for message in profiles if message.profiles for change in message.profiles.changes]
+        workspaces = np.concatenate(
+            [np.array(events.workspaces, np.int64)[events.series_codes], np.array([change.workspace_id for change in changes], np.int64)]
+        )
+        partitions = np.concatenate([events.partitions, *[np.full(m.rows, m.partition) for m in profiles]])
+        sequences = np.concatenate([events.sequences, *[np.full(m.rows, m.sequence) for m in profiles]])
+        activity, rows = {}, []
+        for workspace_id in np.unique(workspaces).tolist():
+            here = np.flatnonzero(workspaces == workspace_id)
+            new = self._first_seen(workspace_id, ordinals[here])
+            if not len(new):
+                continue
+            activity[workspace_id] = new
+            people, first = np.unique(ordinals[here], return_index=True)
+            at = here[first[np.isin(people, new)]]
+            mpids = self.people.mpids(ordinals[at])
+            rows += [
+                ActivityRow(workspace_id, *row) for row in zip(mpids.tolist(), partitions[at].tolist(), sequences[at].tolist(), strict=True)
+            ]
+        return activity, rows
+
+    def _attributes(self, profiles: Sequence[Arrived], ordinals: Ordinals) -> tuple[list[AttributeChange], list[AttributeRow]]:
+        columns: dict[tuple[int, str], list[tuple[int, Value | None, int]]] = defaultdict(list)
+        rows = []
+        changes = ((message, change) for message in profiles if message.profiles for change in message.profiles.changes)
+        for (message, change), ordinal in zip(changes, ordinals.tolist(), strict=True):
+            time_ms = change.time_ms or message.receive_time_ms
+            values: list[tuple[str, Value | None]] = [(name, None) for name in change.removed_attributes]
+            values += [(name, value_of(value)) for name, value in change.set_attributes.items()]
+            for name, value in values:
+                columns[change.workspace_id, name].append((ordinal, value, time_ms))
+                rows.append(AttributeRow(change.workspace_id, name, change.mpid, time_ms, value, message.partition, message.sequence))
+        return [
+            AttributeChange(
+                workspace_id,
+                name,
+                np.array([ordinal for ordinal, _, _ in column], np.int64),
+                [value for _, value, _ in column],
+                np.array([time_ms for _, _, time_ms in column], np.int64),
+            )
+            for (workspace_id, name), column in columns.items()
+        ], rows
+
+
+def _groups(codes: NDArray[np.int32]) -> Iterable[tuple[int, NDArray[np.int64]]]:
+    """The rows of each code."""
+    order = np.argsort(codes, kind="stable")
+    keys, starts = np.unique(codes[order], return_index=True)
+    return zip(keys.tolist(), np.split(order, starts[1:]), strict=True) if len(keys) else []
+
+
+def _joined(first: Changes, then: Changes) -> Changes:
+    """Two changes, one after the other, as one."""
+    added = np.union1d(np.setdiff1d(first.added, then.dropped), np.setdiff1d(then.added, first.dropped))
+    dropped = np.union1d(np.setdiff1d(first.dropped, then.added), np.setdiff1d(then.dropped, first.added))
+    return Changes(added, dropped)

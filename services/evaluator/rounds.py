@@ -1,0 +1,339 @@
+"""The rounds: take what has arrived, let time pass, commit what changed, publish it.
+
+One task runs them. The engine and the event store work in one thread of their own, so rounds and questions never overlap there.
+A failure ends the process: the next one starts from what was committed (evaluator.md, "Truth, durability, recovery").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from muster.definition.v1 import audience_pb2, facts_pb2
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+
+from services.chassis import log as logs
+from services.chassis.bus import Bus
+from services.chassis.clock import Clock
+from services.chassis.database import DatabaseUnavailable
+from services.chassis.dead_letters import bury
+from services.chassis.outbox import Relay
+from services.chassis.pull import Message
+from services.chassis.streams import events_subject, profiles_subject
+from services.evaluator import facts, intake, journal
+from services.evaluator.event_store import EventStore
+from services.evaluator.intake import Arrived
+from services.evaluator.journal import Standing
+from services.evaluator.population import Population, Turn
+from services.evaluator.reader import StreamReader
+from services.evaluator.settings import EvaluatorSettings
+from services.evaluator.statistics import DAY_MS, Minute, Statistics
+from services.evaluator.store import Commit, HistoryRow, MembersRow, Position, Store
+
+log = logs.get(__name__)
+
+T = TypeVar("T")
+
+_FETCH_MESSAGES = 256
+_KEEP_BATCH_IDS_MS = 7 * DAY_MS
+_HOUR_MS = 3_600_000
+
+
+@dataclass(slots=True)
+class Account:
+    """What the rounds keep of one account."""
+
+    population: Population
+    statistics: dict[int, Statistics] = field(default_factory=lambda: defaultdict(Statistics))
+    unfolded: set[tuple[int, int]] = field(default_factory=set)  # (audience, partition) changed since the last fold
+
+
+class Rounds:
+    """A part of the app; `accounts` and the questions below are for the API."""
+
+    def __init__(self, settings: EvaluatorSettings, store: Store, bus: Bus, relay: Relay, clock: Clock) -> None:
+        self._settings = settings
+        self._store = store
+        self._bus = bus
+        self._relay = relay
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._event_store: EventStore | None = None
+        self._reader = StreamReader(bus, [f(p) for p in range(settings.partitions) for f in (events_subject, profiles_subject)])
+        self._accounts: dict[int, Account] = {}
+        self._positions: dict[int, Position] = {}
+        self._inbox: list[tuple[Arrived, int]] = []  # decoded messages, with how many came after them
+        self._waiting_rows = 0
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._committed = asyncio.Lock()
+        self._first: dict[int, Turn] = {}  # what time changed while nobody counted
+        self._changes_stored = 0
+        self._batch_ids_forgotten_ms = 0
+        self._stopping = False
+        self._ended = asyncio.Event()
+        self._ended.set()
+        self.as_of_ms = 0
+        self.pending = 0
+        self.newest_receive_ms = 0
+
+    # --- the part
+
+    async def start(self) -> None:
+        """Build the index from what was committed; after it, questions can be answered."""
+        self._event_store = await self._in_thread(lambda: EventStore(self._settings.event_store_url))
+        store = self._event_store
+        self._positions = await self._store.positions(self._settings.partitions)
+        removed = await self._in_thread(lambda: store.roll_back({p: position.sequence for p, position in self._positions.items()}))
+        if removed:
+            log.info("uncommitted_events_removed", events=removed)
+        self.as_of_ms = self._clock.now_ms()
+        by_account: dict[int, list[facts_pb2.DefinitionFact]] = defaultdict(list)
+        for fact in await self._store.definitions():
+            by_account[fact.account_id].append(fact)
+        for account_id in await self._store.accounts():
+            await self._build(account_id, by_account[account_id])
+        self._changes_stored = await self._store.count_changes()
+        await self._reader.start(min(position.sequence for position in self._positions.values()))
+        people = sum(len(account.population.people) for account in self._accounts.values())
+        audiences = sum(len(account.population.audiences) for account in self._accounts.values())
+        log.info("index_built", accounts=len(self._accounts), people=people, audiences=audiences)
+
+    async def run(self) -> None:
+        """The loop; ends after `stop`."""
+        self._ended.clear()
+        intake_task = asyncio.create_task(self._take_in(), name="intake")
+        try:
+            while not self._stopping:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._arrived.wait(), self._settings.round_seconds)
+                await self._round()
+                if intake_task.done():
+                    intake_task.result()
+                # Rounds that follow one another at once would each take a handful: a breath makes them worth their cost.
+                await asyncio.sleep(self._settings.round_pause_seconds)
+        finally:
+            self._ended.set()
+            intake_task.cancel()
+            await asyncio.wait([intake_task])
+
+    async def stop(self) -> None:
+        """Let the round in hand end, then let go of the store."""
+        self._stopping = True
+        self._arrived.set()
+        await self._ended.wait()
+        await self._reader.stop()
+        if self._event_store is not None:
+            await self._in_thread(self._event_store.close)
+        self._thread.shutdown()
+
+    # --- facts
+
+    def check(self, fact: facts_pb2.DefinitionFact) -> None:
+        """Raises Unsupported for an audience that this version can't evaluate."""
+        audience = fact.audience
+        if fact.WhichOneof("state") == "audience" and audience.state == audience_pb2.AUDIENCE_STATE_ACTIVE:
+            Population(fact.account_id, 1, 0).compile(audience.definition, audience.workspace_ids, audience.input_ids)
+
+    async def learn(self, fact: facts_pb2.DefinitionFact) -> None:
+        """Take a newer fact in."""
+        async with self._committed:
+            if fact.account_id not in self._accounts:
+                await self._build(fact.account_id, [])
+            account = self._accounts[fact.account_id]
+            rebuild = await self._in_thread(lambda: account.population.learn(fact))
+            if rebuild:
+                known = [other for other in await self._store.definitions() if other.account_id == fact.account_id]
+                await self._build(fact.account_id, known)
+        self._arrived.set()
+
+    # --- questions
+
+    async def ask(self, account_id: int, question: Callable[[Account], T]) -> T:
+        """The answer of `question` about an account, between two rounds and after their commit."""
+        async with self._committed:
+            if account_id not in self._accounts:
+                await self._build(account_id, [])
+            account = self._accounts[account_id]
+            return await self._in_thread(lambda: question(account))
+
+    @property
+    def positions(self) -> dict[int, Position]:
+        """Where each partition stands after the last commit."""
+        return self._positions
+
+    # --- inside
+
+    async def _build(self, account_id: int, known: list[facts_pb2.DefinitionFact]) -> None:
+        """An account's population, from the stores; what time changed since the last commit waits for the next round."""
+        store = self._store_of_events()
+        population = Population(account_id, self._settings.partitions, self.as_of_ms)
+        pages = await self._store.people(account_id)
+        standings, unfolded = await self._store.standings(account_id)
+        account = Account(population, unfolded=unfolded)
+        for row in await self._store.history(account_id, since_ms=self.as_of_ms - DAY_MS):
+            account.statistics[row.audience_id].load(Minute(row.minute_ms, row.size, row.adds, row.drops))
+
+        def build() -> Turn:
+            for fact in known:
+                population.learn(fact)
+            population.load(store, pages, self.as_of_ms)
+            return population.stand(standings)
+
+        self._first[account_id] = await self._in_thread(build)
+        self._accounts[account_id] = account
+        self._arrived.set()
+
+    async def _take_in(self) -> None:
+        """Fetch and decode ahead of the rounds, as far as there is room."""
+        while True:
+            while self._waiting_rows > self._settings.round_events_max:
+                self._room.clear()
+                await self._room.wait()
+            for message in await self._reader.fetch(_FETCH_MESSAGES, 5.0):
+                partition = int(message.subject.rsplit(".", 1)[-1])
+                if message.stream_sequence <= self._positions[partition].sequence:
+                    continue
+                try:
+                    arrived = intake.decode(message.subject, message.stream_sequence, message.data)
+                except intake.Malformed as fault:
+                    await self._bury(message, str(fault))
+                    arrived = Arrived(partition, message.stream_sequence, "", 0, 0)
+                self._inbox.append((arrived, message.pending))
+                self._waiting_rows += arrived.rows
+                self._arrived.set()
+
+    async def _bury(self, message: Message, reason: str) -> None:
+        await bury(self._bus, self._settings.service, "evaluator", message, reason)
+
+    async def _round(self) -> None:
+        self._arrived.clear()
+        taken, rows = 0, 0
+        while taken < len(self._inbox) and rows < self._settings.round_events_max:
+            rows += self._inbox[taken][0].rows
+            taken += 1
+        batch, self._inbox = self._inbox[:taken], self._inbox[taken:]
+        self._waiting_rows -= rows
+        if self._inbox:
+            self._arrived.set()
+        self._room.set()
+        async with self._committed:
+            now_ms = max(self._clock.now_ms(), self.as_of_ms)
+            arrived = [message for message, _ in batch]
+            known = await self._store.known_batches({message.batch_id for message in arrived if message.batch_id}) if arrived else set()
+            fresh = _once(arrived, known)
+            turns = await self._in_thread(lambda: self._turn(fresh, now_ms))
+            commit = self._commit(arrived, fresh, turns, now_ms)
+            if commit.moves:
+                await self._write(commit)
+            self.as_of_ms = now_ms
+            self.pending = (batch[-1][1] if batch else self.pending if self._inbox else 0) + len(self._inbox)
+            self.newest_receive_ms = max((message.receive_time_ms for message in arrived), default=self.newest_receive_ms)
+        if commit.messages:
+            self._relay.wake()
+        if now_ms - self._batch_ids_forgotten_ms > _HOUR_MS:
+            self._batch_ids_forgotten_ms = now_ms
+            await self._store.forget_batches(before_ms=now_ms - _KEEP_BATCH_IDS_MS)
+            await self._in_thread(lambda: [account.population.engine.forget(now_ms) for account in self._accounts.values()])
+
+    def _turn(self, arrived: list[Arrived], now_ms: int) -> dict[int, Turn]:
+        """In the thread: one turn of every account."""
+        by_account: dict[int, list[Arrived]] = defaultdict(list)
+        for message in arrived:
+            by_account[message.account_id].append(message)
+        for account_id in by_account.keys() - self._accounts.keys():
+            self._accounts[account_id] = Account(Population(account_id, self._settings.partitions, self.as_of_ms))
+        store = self._store_of_events()
+        turns = {}
+        for account_id, account in self._accounts.items():
+            before = self._first.pop(account_id, None)
+            turn = account.population.turn(store, by_account.get(account_id, []), now_ms)
+            turns[account_id] = turn if before is None else before.then(turn)
+        return turns
+
+    def _commit(self, arrived: list[Arrived], fresh: list[Arrived], turns: dict[int, Turn], now_ms: int) -> Commit:
+        """What this round writes; nothing moves where nothing arrived and nothing changed."""
+        commit = Commit(now_ms, batch_ids=sorted({message.batch_id for message in fresh if message.batch_id}))
+        sequences: dict[int, int] = defaultdict(int)
+        for message in arrived:
+            sequences[message.partition] = max(sequences[message.partition], message.sequence)
+        received = max((message.receive_time_ms for message in fresh), default=0)
+        entries = {account_id: self._accounts[account_id].population.entries(turn) for account_id, turn in turns.items()}
+        touched = {partition for by_partition in entries.values() for partition in by_partition}
+        for partition in sorted({*sequences, *touched}):
+            start = self._positions[partition]
+            commit.moves[partition] = (start, Position(max(start.sequence, sequences[partition]), start.round + 1))
+        for account_id, turn in turns.items():
+            commit.pages += [(account_id, page) for page in turn.pages]
+            if not entries[account_id]:
+                continue
+            account = self._accounts[account_id]
+            rounds = {partition: commit.moves[partition][1].round for partition in entries[account_id]}
+            commit.messages += facts.membership_messages(account.population, turn, rounds, now_ms, received)
+            for partition, changed in entries[account_id].items():
+                commit.changes.append((account_id, partition, rounds[partition], journal.encode(changed)))
+                for entry in changed:
+                    account.unfolded.add((entry.audience_id, partition))
+                    account.population.rounds[entry.audience_id, partition] = rounds[partition]
+            commit.history += self._count(account, turn, now_ms)
+        self._changes_stored += len(commit.changes)
+        if commit.moves and self._changes_stored > self._settings.fold_after_changes:
+            self._fold(commit)
+        return commit
+
+    def _count(self, account: Account, turn: Turn, now_ms: int) -> list[HistoryRow]:
+        rows = []
+        population = account.population
+        for audience_id, changes in turn.changes.items():
+            size = population.size(audience_id) if audience_id in population.audiences else 0
+            minute = account.statistics[audience_id].count(now_ms, size, len(changes.added), len(changes.dropped))
+            rows.append(HistoryRow(population.account_id, audience_id, minute.minute_ms, minute.size, minute.adds, minute.drops))
+        return rows
+
+    def _fold(self, commit: Commit) -> None:
+        """Replace the changes stored so far, this round's included, by the members as they are now."""
+        for account_id, account in self._accounts.items():
+            by_audience: dict[int, list[int]] = defaultdict(list)
+            for audience_id, partition in account.unfolded:
+                by_audience[audience_id].append(partition)
+            for audience_id, partitions in by_audience.items():
+                for partition, members in account.population.members_by_partition(audience_id, partitions).items():
+                    standing = Standing(account.population.rounds[audience_id, partition], members)
+                    commit.folded.append(MembersRow(account_id, audience_id, partition, standing))
+            for partition in {partition for _, partition in account.unfolded}:
+                round_ = commit.moves[partition][1].round if partition in commit.moves else self._positions[partition].round
+                commit.forget_changes[account_id, partition] = round_
+            account.unfolded.clear()
+        self._changes_stored = 0
+
+    async def _write(self, commit: Commit) -> None:
+        """Commit, for as long as the database takes to come back."""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(DatabaseUnavailable), wait=wait_random_exponential(0.1, max=5), reraise=True
+        ):
+            with attempt:
+                await self._store.commit(commit)
+        self._positions |= {partition: end for partition, (_, end) in commit.moves.items()}
+
+    def _store_of_events(self) -> EventStore:
+        if self._event_store is None:
+            raise RuntimeError("the rounds are not started")
+        return self._event_store
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _once(arrived: Iterable[Arrived], known: set[str]) -> list[Arrived]:
+    """The messages whose batches were not taken before, each once."""
+    fresh, seen = [], set(known)
+    for message in arrived:
+        if message.batch_id and message.batch_id not in seen:
+            seen.add(message.batch_id)
+            fresh.append(message)
+    return fresh

@@ -1,0 +1,84 @@
+"""The evaluator's tables: what it knows of definitions, where it stands in the stream, and what it last told of every audience."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, String, Table
+
+from services.chassis.database import ms_column, new_metadata
+from services.chassis.outbox import outbox_table
+
+metadata = new_metadata()
+
+outbox = outbox_table(metadata)
+
+# Local copies of facts, the newest of each; `fact` is a DefinitionFact.
+definitions = Table(
+    "definitions",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("kind", String(20), primary_key=True),
+    Column("id", BigInteger, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("fact", LargeBinary, nullable=False),
+)
+
+# How far each partition of the stream is taken, and its last round. A commit compares what it started from.
+positions = Table(
+    "positions",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("round", BigInteger, nullable=False),
+)
+
+# Batches taken, so that one which is published again after a crash of its sender counts once.
+batches = Table(
+    "batches",
+    metadata,
+    Column("batch_id", String(64), primary_key=True),
+    ms_column("take_time_ms"),
+    Index("ix_batches_take_time_ms", "take_time_ms"),
+)
+
+# People by partition in the order of their local numbers; `mpids` is packed int64, little-endian.
+people = Table(
+    "people",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("first_local", BigInteger, primary_key=True),
+    Column("mpids", LargeBinary, nullable=False),
+)
+
+# What a round changed in a partition, of all audiences of an account (journal.py); folded into `members` from time to time.
+changes = Table(
+    "changes",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("round", BigInteger, primary_key=True),
+    Column("payload", LargeBinary, nullable=False),
+)
+
+# Members of an audience in a partition at `round`, as a Roaring bitmap of local numbers.
+members = Table(
+    "members",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("audience_id", BigInteger, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("round", BigInteger, nullable=False),
+    Column("locals", LargeBinary, nullable=False),
+)
+
+# Size, adds and drops of an audience by minute.
+history = Table(
+    "history",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("audience_id", BigInteger, primary_key=True),
+    Column("minute_ms", BigInteger, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("adds", BigInteger, nullable=False),
+    Column("drops", BigInteger, nullable=False),
+)

@@ -1,0 +1,52 @@
+"""Ordinals: dense numbers by partition, there and back."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.chassis.partition import partition_of
+from services.evaluator.people import UNKNOWN, People
+
+mpids_lists = st.lists(st.lists(st.integers(-(2**63), 2**63 - 1).filter(bool), max_size=30), max_size=8)
+
+
+@given(mpids_lists, st.integers(1, 9))
+def test_everyone_keeps_one_ordinal_and_can_be_found_by_it(arrivals: list[list[int]], partitions: int) -> None:
+    people = People(5, partitions)
+    known: dict[int, int] = {}
+    for arrival in arrivals:
+        ordinals, _ = people.take(np.array(arrival, np.int64))
+        for mpid, ordinal in zip(arrival, ordinals.tolist(), strict=True):
+            assert known.setdefault(mpid, ordinal) == ordinal
+            assert ordinal % partitions == partition_of(5, mpid, partitions)
+    assert len(set(known.values())) == len(known) == len(people)
+    everyone = np.array(list(known), np.int64)
+    assert people.mpids(people.find(everyone)).tolist() == everyone.tolist()
+
+
+@given(mpids_lists)
+def test_stored_pages_bring_back_the_same_ordinals(arrivals: list[list[int]]) -> None:
+    before, pages = People(5, 3), []
+    for arrival in arrivals:
+        pages += before.take(np.array(arrival, np.int64))[1]
+    after = People(5, 3)
+    for page in pages:
+        after.load(page)
+    everyone = np.array([mpid for arrival in arrivals for mpid in arrival], np.int64)
+    assert after.find(everyone).tolist() == before.find(everyone).tolist()
+
+
+def test_a_stranger_has_no_ordinal() -> None:
+    people = People(5, 3)
+    people.take(np.array([11, 12], np.int64))
+    assert people.find(np.array([12, 13], np.int64)).tolist()[1] == UNKNOWN
+
+
+def test_ordinals_of_a_partition_are_stored_by_their_local_numbers() -> None:
+    people = People(5, 4)
+    ordinals, _ = people.take(np.arange(1, 200, dtype=np.int64))
+    parts = dict(people.by_partition(ordinals))
+    assert sum(len(part) for part in parts.values()) == 199
+    for partition, part in parts.items():
+        assert people.ordinals_of(partition, people.locals_of(part)).tolist() == part.tolist()
+        assert sorted(people.locals_of(part).tolist()) == list(range(len(part)))

@@ -1,0 +1,29 @@
+"""Adds and drops of the last 24 hours."""
+
+import pytest
+
+from services.evaluator.statistics import DAY_MS, MINUTE_MS, Minute, Statistics, volatility
+
+NOON = 1_760_000_040_000 // MINUTE_MS * MINUTE_MS
+
+
+def test_adds_and_drops_leave_the_figures_after_24_hours() -> None:
+    statistics = Statistics()
+    statistics.count(NOON, 5, 5, 0)
+    statistics.count(NOON + 1000, 4, 0, 1)
+    statistics.count(NOON + 2 * MINUTE_MS, 6, 2, 0)
+    assert statistics.day(NOON + 3 * MINUTE_MS) == (7, 1)
+    assert statistics.day(NOON + DAY_MS) == (2, 0)
+    assert statistics.day(NOON + DAY_MS + 2 * MINUTE_MS) == (0, 0)
+
+
+def test_a_minute_is_stored_once_with_its_last_size() -> None:
+    statistics = Statistics()
+    statistics.count(NOON, 5, 5, 0)
+    assert statistics.count(NOON + 59_999, 3, 1, 3) == Minute(NOON, 3, 6, 3)
+    assert len(list(statistics)) == 1
+
+
+@pytest.mark.parametrize(("size", "expected"), [(0, None), (10, 0.5), (2, 2.5)])
+def test_volatility_is_changes_by_size_and_absent_when_the_size_is_0(size: int, expected: float | None) -> None:
+    assert volatility(size, 3, 2) == expected
