@@ -1,0 +1,139 @@
+"""The criteria in use: each has a slot of bits, once, however many audiences use it."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from ..bits import BitRows, Row
+from ..events import EventIndex
+from ..facts import AttributeChange, Ordinals
+from ..keys import Keys
+from ..tree import Activity, AttributeDate, AttributeTest, Criterion, EventCount, Group, Leaf, MemberOf, Node, Not
+from .activity import ActivityCriteria
+from .attribute import AttributeCriteria
+from .event import EventCriteria, Touched
+
+
+class Criteria:
+    """The bits are right for the facts taken in and the instant given, save for `touched` events, which `settle` counts.
+
+    Every bit that turns is remembered until `take_turned`: whose memberships have to be looked at.
+    """
+
+    def __init__(self, index: EventIndex, bits: BitRows, member_slots: Mapping[int, int]) -> None:
+        self._bits = bits
+        self._member_slots = member_slots
+        self._events = EventCriteria(index, bits)
+        self._attributes = AttributeCriteria(bits)
+        self._activity = ActivityCriteria(bits)
+        self._slots: dict[Criterion, int] = {}
+        self._uses: Counter[Criterion] = Counter()
+        self._touched: list[Touched] = []
+        self._turned: list[Keys] = []
+
+    @property
+    def nbytes(self) -> int:
+        return self._attributes.nbytes
+
+    # --- which
+    def use(self, criterion: Criterion, now: int) -> None:
+        """Keep its bits from now on; once more for each who uses it. Settled."""
+        self._uses[criterion] += 1
+        if isinstance(criterion, MemberOf) or criterion in self._slots:
+            return
+        slot = self._slots[criterion] = self._bits.new()
+        self._bits.row(slot)[:] = self._computed(criterion, now)
+        match criterion:
+            case EventCount():
+                self._events.add(criterion, slot)
+            case AttributeTest() | AttributeDate():
+                self._attributes.add(criterion, slot)
+            case Activity():
+                self._activity.add(criterion, slot)
+
+    def release(self, criterion: Criterion) -> None:
+        self._uses[criterion] -= 1
+        if self._uses[criterion]:
+            return
+        del self._uses[criterion]
+        match criterion:
+            case EventCount():
+                self._events.remove(criterion)
+            case AttributeTest() | AttributeDate():
+                self._attributes.remove(criterion)
+            case Activity():
+                self._activity.remove(criterion)
+            case MemberOf():
+                return
+        self._bits.free(self._slots.pop(criterion))
+
+    def slot(self, criterion: Criterion) -> int:
+        """Of a criterion in use. An audience that isn't active has no members."""
+        return self._member_slots.get(criterion.audience, 0) if isinstance(criterion, MemberOf) else self._slots[criterion]
+
+    def row(self, node: Node, now: int, of_nodes: dict[str, Row] | None = None) -> Row:
+        """For whom the tree is true now, whether its criteria are in use or not; beside it the same of each node with an id. Settled."""
+        match node:
+            case Leaf(criterion, negated):
+                row = self._row_of_criterion(criterion, now)
+                row = ~row if negated else row
+            case Not(inner):
+                row = ~self.row(inner, now, of_nodes)
+            case Group(every, nodes):
+                row = np.full(self._bits.width, 0xFF if every else 0, np.uint8)
+                for inner in nodes:
+                    part = self.row(inner, now, of_nodes)
+                    row = row & part if every else row | part
+        if of_nodes is not None and node.id:
+            of_nodes[node.id] = row
+        return row
+
+    def _row_of_criterion(self, criterion: Criterion, now: int) -> Row:
+        if isinstance(criterion, MemberOf) or criterion in self._slots:
+            return self._bits.row(self.slot(criterion))
+        return self._computed(criterion, now)
+
+    def _computed(self, criterion: EventCount | AttributeTest | AttributeDate | Activity, now: int) -> Row:
+        match criterion:
+            case EventCount():
+                return self._events.row(criterion, now)
+            case AttributeTest() | AttributeDate():
+                return self._attributes.row(criterion, now)
+            case Activity():
+                return self._activity.row(criterion)
+
+    # --- what happens
+    def touch(self, events: Touched) -> None:
+        """The index has these events now."""
+        self._touched.append(events)
+
+    def change_attribute(self, change: AttributeChange, now: int) -> None:
+        self._turn(self._attributes.change(change, now))
+
+    def add_activity(self, workspace: int, people: Ordinals) -> None:
+        self._turn(self._activity.change(workspace, people))
+
+    def pass_time(self, before: int, now: int) -> None:
+        """Before the index learns of the new instant."""
+        self._turn(self._attributes.pass_time(before, now))
+        self._touched.append(self._events.crossing(before, now))
+
+    def settle(self, now: int) -> None:
+        """Count where events were touched."""
+        touched, self._touched = self._touched, []
+        if any(len(events.codes) for events in touched):
+            self._turn([self._events.flips(touched, now)])
+
+    def take_turned(self) -> Keys:
+        turned, self._turned = self._turned, []
+        return np.concatenate([np.empty(0, np.int64), *turned])
+
+    def tidy(self) -> None:
+        self._attributes.tidy()
+
+    def _turn(self, places: Iterable[Keys]) -> None:
+        for part in places:
+            if len(part):
+                self._bits.flip(part)
+                self._turned.append(part)

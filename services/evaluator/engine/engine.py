@@ -1,0 +1,173 @@
+"""The engine: who is in which audience, kept exact as events arrive and as time passes.
+
+Pure computing: numpy in, numpy out; no I/O, no clock, no threads. Not thread-safe: one caller at a time.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from .audiences import Audience, Audiences
+from .bits import BitRows, Row, count, ordinals_of, row_of
+from .compile import Compiled
+from .criteria.event import Touched
+from .criteria.shared import Criteria
+from .events import MOST_PEOPLE, EventIndex
+from .facts import AttributeChange, Changes, Estimate, Instants, Ordinals, Series, Value
+from .tree import Leaf, criteria_of
+
+NOBODY: Ordinals = np.empty(0, np.int64)
+
+
+class Engine:
+    """One account's people of one process, by ordinal (a dense int from 0, below 2**29; holes are allowed). All instants are Unix milliseconds.
+
+    `look_back_ms` is what event criteria see: at most 150 days. `now` moves only by `round`.
+    """
+
+    def __init__(self, *, look_back_ms: int, now_ms: int) -> None:
+        self.now = now_ms
+        self._index = EventIndex(look_back_ms=look_back_ms, now_ms=now_ms)
+        self._bits = BitRows()
+        self._audiences = Audiences(self._bits)
+        self._member_slots: dict[int, int] = {}  # of the audiences
+        self._criteria = Criteria(self._index, self._bits, self._member_slots)
+
+    # --- people
+    def add_activity(self, workspace_id: int, ordinals: Ordinals) -> None:
+        """These people have activity in the workspace, which makes them candidates of its audiences for ever. What it changes in active audiences
+        is reported by the next round."""
+        self._make_room(ordinals)
+        self._criteria.add_activity(workspace_id, ordinals)
+
+    # --- bulk load: restart, history
+    def load_events(self, series: Series, ordinals: Ordinals, times_ms: Instants) -> None:
+        """Events in any order, not deduplicated. Those older than the look-back are ignored; future ones count when their time comes. What they
+        change in active audiences is reported by the next round."""
+        self._make_room(ordinals)
+        self._insert({series: (ordinals, times_ms)})
+
+    def load_attributes(
+        self, workspace_id: int, attribute: str, ordinals: Ordinals, values: Sequence[Value | None], times_ms: Instants
+    ) -> None:
+        """Values of one attribute. Per person the latest time wins, of equal times the later call or position; None removes. What they change in
+        active audiences is reported by the next round."""
+        self._make_room(ordinals)
+        self._criteria.change_attribute(AttributeChange(workspace_id, attribute, ordinals, values, times_ms), self.now)
+
+    # --- audiences
+    def activate(self, audience_id: int, compiled: Compiled, *, members: BitMap | Ordinals | None = None) -> Changes:
+        """Take the audience in, computed at `now`, and tell the difference to `members`; without them, to its present members if it is active
+        (a new definition), else to nobody. The audiences that it reads (`compiled.member_of`) are to be activated first: as long as one isn't, it
+        has no members; audiences that read this one, and are active already, follow in the next round. Raises Cycle."""
+        self._audiences.refuse_cycle(audience_id, compiled.member_of)
+        given = None if members is None else np.asarray(members if isinstance(members, np.ndarray) else members.to_array()).astype(np.int64)
+        if given is not None:
+            self._make_room(given)
+        self._criteria.settle(self.now)
+        known = self._audiences.known.get(audience_id)
+        tree = compiled.members
+        for criterion in criteria_of(tree):
+            self._criteria.use(criterion, self.now)
+        slot = known.slot if known else self._bits.new()
+        row = self._criteria.row(tree, self.now)
+        present = self._bits.row(slot)
+        before = present if given is None else row_of(given, self._bits.width)
+        changes = Changes(ordinals_of(row & ~before), ordinals_of(before & ~row))
+        self._audiences.put(Audience(audience_id, tree, compiled.member_of, slot, count(row)), moved=row ^ present)
+        self._member_slots[audience_id] = slot
+        present[:] = row
+        for criterion in criteria_of(known.tree) if known else ():
+            self._criteria.release(criterion)
+        return changes
+
+    def deactivate(self, audience_id: int) -> Changes:
+        """Everyone leaves, and the audience is no longer known. Audiences that read it follow in the next round. Unknown: nothing happens."""
+        audience = self._audiences.known.get(audience_id)
+        if audience is None:
+            return Changes(NOBODY, NOBODY)
+        members = ordinals_of(self._bits.row(audience.slot))
+        self._audiences.remove(audience_id)
+        del self._member_slots[audience_id]
+        self._bits.free(audience.slot)
+        for criterion in criteria_of(audience.tree):
+            self._criteria.release(criterion)
+        return Changes(NOBODY, members)
+
+    # --- one round
+    def round(
+        self,
+        now_ms: int,
+        events: Mapping[Series, tuple[Ordinals, Instants]],
+        attributes: Sequence[AttributeChange] = (),
+        activity: Mapping[int, Ordinals] | None = None,
+    ) -> dict[int, Changes]:
+        """Take in what has arrived and let time pass to `now_ms`; the changes of each audience that has any. An event doesn't make its person a
+        candidate by itself: `activity` (workspace id -> ordinals) says so, repeats are harmless. Time never goes back: an earlier `now_ms` counts
+        as the present one."""
+        before, self.now = self.now, max(now_ms, self.now)
+        activity = activity or {}
+        arrived = [*(people for people, _ in events.values()), *(change.ordinals for change in attributes), *activity.values()]
+        self._make_room(*arrived)
+        for workspace, people in activity.items():
+            self._criteria.add_activity(workspace, people)
+        for change in attributes:
+            self._criteria.change_attribute(change, self.now)
+        self._criteria.pass_time(before, self.now)
+        self._criteria.touch(Touched(*self._index.advance(self.now)))
+        self._insert(events)
+        self._criteria.settle(self.now)
+        return self._audiences.follow(self._criteria.take_turned(), self._criteria.slot)
+
+    # --- questions
+    def members(self, audience_id: int) -> Ordinals:
+        """Ascending. KeyError where the audience isn't active; so with the two below."""
+        return ordinals_of(self._bits.row(self._audiences.known[audience_id].slot))
+
+    def size(self, audience_id: int) -> int:
+        return self._audiences.known[audience_id].size
+
+    def contains(self, audience_id: int, ordinals: Ordinals) -> NDArray[np.bool_]:
+        slot = self._audiences.known[audience_id].slot
+        inside = np.zeros(len(ordinals), np.bool_)
+        known = (ordinals >= 0) & (ordinals < self._bits.people)
+        inside[known] = self._bits.get(slot, ordinals[known]) == 1
+        return inside
+
+    def estimate(self, compiled: Compiled) -> Estimate:
+        """The exact size of a draft now, and of each of its nodes. Changes no membership."""
+        self._criteria.settle(self.now)
+        of_nodes: dict[str, Row] = {}
+        candidates = self._criteria.row(Leaf(compiled.candidates), self.now)
+        whole = candidates & self._criteria.row(compiled.root, self.now, of_nodes)
+        return Estimate(count(whole), {node_id: count(candidates & row) for node_id, row in of_nodes.items()})
+
+    # --- upkeep
+    def forget(self, now_ms: int) -> int:
+        """Drop the events that no criterion can see any more (older than the look-back at `now_ms`, at most the present), and say how many. Also
+        the attribute values that nobody has any more."""
+        self._criteria.tidy()
+        return self._index.forget(min(now_ms, self.now))
+
+    def memory_bytes(self) -> int:
+        """Of the arrays the engine holds; not of the Python objects around them."""
+        return self._index.nbytes + self._bits.nbytes + self._criteria.nbytes
+
+    def _make_room(self, *people: Ordinals) -> None:
+        for ordinals in people:
+            if len(ordinals):
+                if ordinals.min() < 0 or ordinals.max() >= MOST_PEOPLE:
+                    raise ValueError(f"ordinals are at least 0 and below {MOST_PEOPLE}")
+                self._bits.make_room(int(ordinals.max()) + 1)
+
+    def _insert(self, events: Mapping[Series, tuple[Ordinals, Instants]]) -> None:
+        if not events:
+            return
+        codes = np.repeat(
+            np.array([self._index.code(series) for series in events], np.int32), [len(people) for people, _ in events.values()]
+        )
+        people = np.concatenate([people for people, _ in events.values()])
+        self._index.insert(codes, people, np.concatenate([times for _, times in events.values()]))
+        self._criteria.touch(Touched(codes, people))

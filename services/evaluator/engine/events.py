@@ -1,0 +1,130 @@
+"""The index of events: two orders of the same keys, from which every count in every window is a search or a slice.
+
+    by series: series << 34 | time     with the person as the label: who did it in a window; who crosses a window's edge as time passes
+    by person: person << 34 | time     with the series as the label: a person's history
+
+Time is in milliseconds since the index's epoch, which lies shortly before the look-back and moves on with it: 34 bits hold 198 days. What is
+further in the future than that waits aside; what is older than the look-back is not kept.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .facts import Instants, Ordinals, Series
+from .keys import Keys, Labels, Positions, SortedRuns
+from .tree import Match
+
+TIME_BITS = 34
+HORIZON = 1 << TIME_BITS
+DAY = 86_400_000
+LONGEST_LOOK_BACK = 150 * DAY
+MOST_PEOPLE = 1 << 29
+
+Codes = NDArray[np.int32]
+
+
+class EventIndex:
+    def __init__(self, *, look_back_ms: int, now_ms: int) -> None:
+        if not 0 <= look_back_ms <= LONGEST_LOOK_BACK:
+            raise ValueError(f"a look-back of {look_back_ms} ms: at most {LONGEST_LOOK_BACK} can be indexed")
+        self.series: list[Series] = []
+        self.look_back = look_back_ms
+        self._now = now_ms
+        self._epoch = now_ms - look_back_ms
+        self._code_of: dict[Series, int] = {}
+        self._by_series = SortedRuns()
+        self._by_person = SortedRuns()
+        self._waiting: list[tuple[Codes, Ordinals, Instants]] = []  # too far in the future for a key
+
+    def __len__(self) -> int:
+        return len(self._by_person) + sum(len(codes) for codes, _, _ in self._waiting)
+
+    @property
+    def nbytes(self) -> int:
+        waiting = sum(column.nbytes for columns in self._waiting for column in columns)
+        return self._by_series.nbytes + self._by_person.nbytes + waiting
+
+    def code(self, series: Series) -> int:
+        """The number of the series here; a new one is entered."""
+        code = self._code_of.get(series)
+        if code is None:
+            code = self._code_of[series] = len(self.series)
+            self.series.append(series)
+        return code
+
+    def codes_of(self, match: Match) -> list[int]:
+        """The series that the match reads, of those known."""
+        if isinstance(match.name, str):
+            wanted = (self._code_of.get(Series(input_id, match.type, match.name)) for input_id in sorted(match.inputs))
+            return [code for code in wanted if code is not None]
+        return [code for code, series in enumerate(self.series) if match.reads(series)]
+
+    def insert(self, codes: Codes, ordinals: Ordinals, times: Instants) -> None:
+        """Take events in: those that aren't too old; those that are too far in the future wait."""
+        times = times - self._epoch
+        oldest = self._now - self.look_back - self._epoch
+        if len(times) and (times.min() < oldest or times.max() >= HORIZON):
+            later = times >= HORIZON
+            if later.any():
+                self._waiting.append((codes[later], ordinals[later], times[later] + self._epoch))
+            seen = (times >= oldest) & ~later
+            codes, ordinals, times = codes[seen], ordinals[seen], times[seen]
+        self._by_series.add((codes.astype(np.int64) << TIME_BITS) + times, ordinals.astype(np.int32))
+        self._by_person.add((ordinals << TIME_BITS) + times, codes)
+
+    def advance(self, now: int) -> tuple[Codes, Ordinals]:
+        """Let time pass. Months later the epoch moves on; the events that waited for that are returned."""
+        self._now = now
+        if now - self.look_back - self._epoch < (HORIZON - self.look_back) // 2:
+            return np.empty(0, np.int32), np.empty(0, np.int64)
+        self.forget(now)
+        epoch = now - self.look_back
+        self._by_series.shift(self._epoch - epoch)
+        self._by_person.shift(self._epoch - epoch)
+        self._epoch = epoch
+        waited, self._waiting = self._waiting, []
+        for codes, ordinals, times in waited:
+            self.insert(codes, ordinals, times)
+        all_codes = np.concatenate([np.empty(0, np.int32), *(codes for codes, _, _ in waited)])
+        return all_codes, np.concatenate([np.empty(0, np.int64), *(ordinals for _, ordinals, _ in waited)])
+
+    def forget(self, now: int) -> int:
+        """Drop what was older than the look-back at `now`, and say how many events that were."""
+        oldest = now - self.look_back - self._epoch
+        if oldest <= 0:
+            return 0
+        self._by_series.drop_below(TIME_BITS, oldest)
+        return self._by_person.drop_below(TIME_BITS, oldest)
+
+    def people_in(self, codes: Sequence[int], first: int, last: int) -> list[Labels]:
+        """The people of these series' events with `first <= t <= last`, once per event."""
+        lower, upper = self._since_epoch(first), self._since_epoch(last + 1)
+        return [
+            found for code in codes for found in self._by_series.labels_between((code << TIME_BITS) + lower, (code << TIME_BITS) + upper)
+        ]
+
+    def crossing(self, codes: Codes, edges: NDArray[np.int64], before: int, now: int) -> tuple[Positions, Ordinals]:
+        """Whose events t of `codes[i]` have `before < t + edges[i] <= now`: each with its `i`. Quickest when (code, -edge) ascends."""
+        base = codes.astype(np.int64) << TIME_BITS
+        lower = base + np.clip(before + 1 - edges - self._epoch, 0, HORIZON)
+        upper = base + np.clip(now + 1 - edges - self._epoch, 0, HORIZON)
+        found = [(owner, people) for owner, _, people in self._by_series.ranges(lower, upper)]
+        if not found:
+            return np.empty(0, np.intp), np.empty(0, np.int64)
+        return np.concatenate([owner for owner, _ in found]), np.concatenate([people for _, people in found]).astype(np.int64)
+
+    def history(self, people: Ordinals) -> tuple[Positions, Instants, Codes]:
+        """All events of these people (ascending): for each the position of its person, the time and the code."""
+        base = people << TIME_BITS
+        found = list(self._by_person.ranges(base, base + HORIZON))
+        if not found:
+            return np.empty(0, np.intp), np.empty(0, np.int64), np.empty(0, np.int32)
+        times: Keys = np.concatenate([keys for _, keys, _ in found])
+        times &= HORIZON - 1
+        times += self._epoch
+        return np.concatenate([owner for owner, _, _ in found]), times, np.concatenate([codes for _, _, codes in found])
+
+    def _since_epoch(self, instant: int) -> int:
+        return min(max(instant - self._epoch, 0), HORIZON)

@@ -1,0 +1,49 @@
+"""What goes into the engine and what comes out: series of events, attribute values, changes of memberships."""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ordinals = NDArray[np.int64]
+Instants = NDArray[np.int64]
+Value = str | int | float | Decimal | bool | Sequence[str]
+"""A user attribute's value. A date is its text (ISO 8601) or its Unix milliseconds. A float stands for the shortest decimal that reads as it;
+hand over a Decimal where the digits must stay as they were written."""
+
+
+class Series(NamedTuple):
+    """One kind of event: what an event criterion chooses by. `type` is the number of an EventType; `name` is empty where the type has none."""
+
+    input_id: int
+    type: int
+    name: str
+
+
+class AttributeChange(NamedTuple):
+    """New values of one attribute in one workspace, by column. None removes the attribute."""
+
+    workspace_id: int
+    attribute: str
+    ordinals: Ordinals
+    values: Sequence[Value | None]
+    times_ms: Instants
+
+
+class Changes(NamedTuple):
+    """Who entered and who left an audience; ordinals ascending, nobody in both."""
+
+    added: Ordinals
+    dropped: Ordinals
+
+    def __bool__(self) -> bool:
+        return bool(len(self.added) or len(self.dropped))
+
+
+class Estimate(NamedTuple):
+    """How many people a definition has now: in whole, and for each node that has an id, those candidates for whom that node is true."""
+
+    size: int
+    nodes: Mapping[str, int]

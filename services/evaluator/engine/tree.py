@@ -1,0 +1,145 @@
+"""What the engine evaluates: a tree over criteria. Criteria are values: equal ones are one, however many audiences use them.
+
+Every criterion here is false for a person of whom nothing is known, so that absence needs no storage. What is true of the absent ("fewer than 3",
+"does not exist") is the negation of such a criterion, and the negation stands in the tree.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from .facts import Series
+from .periods import Window
+from .strings import StringTest
+from .values import ValueTest
+
+UNBOUNDED = (1 << 63) - 1
+
+
+@dataclass(frozen=True)
+class Match:
+    """Which series an event criterion reads: those of the type, of these inputs, with this name. None: any name."""
+
+    type: int
+    name: str | StringTest | None
+    inputs: frozenset[int]
+
+    def reads(self, series: Series) -> bool:
+        if series.type != self.type or series.input_id not in self.inputs:
+            return False
+        if isinstance(self.name, StringTest):
+            return self.name.holds(series.name)
+        return self.name is None or self.name == series.name
+
+
+@dataclass(frozen=True)
+class EventCount:
+    """`at_least <= count <= at_most` of the matching events in the window; `at_least` is 1 or more."""
+
+    match: Match
+    window: Window
+    at_least: int
+    at_most: int = UNBOUNDED
+
+
+@dataclass(frozen=True)
+class AttributeTest:
+    """The value passes the test; for a negative test (`test.missing`): there is a value, and it fails the test."""
+
+    workspace: int
+    attribute: str
+    test: ValueTest
+
+
+@dataclass(frozen=True)
+class AttributeDate:
+    """The value is a date in the window."""
+
+    workspace: int
+    attribute: str
+    window: Window
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Activity in one of the workspaces: being a candidate."""
+
+    workspaces: frozenset[int]
+
+
+@dataclass(frozen=True)
+class MemberOf:
+    audience: int
+
+
+Criterion = EventCount | AttributeTest | AttributeDate | Activity | MemberOf
+
+
+@dataclass(frozen=True)
+class Leaf:
+    criterion: Criterion
+    negated: bool = False
+    id: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Group:
+    """True where all of the nodes are true, or any of them. An empty `all` is true, an empty `any` false."""
+
+    every: bool
+    nodes: tuple["Node", ...]
+    id: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Not:
+    node: "Node"
+    id: str = field(default="", compare=False)
+
+
+Node = Leaf | Group | Not
+
+
+def criteria_of(node: Node) -> Iterator[Criterion]:
+    match node:
+        case Leaf(criterion):
+            yield criterion
+        case Group(_, nodes):
+            for inner in nodes:
+                yield from criteria_of(inner)
+        case Not(inner):
+            yield from criteria_of(inner)
+
+
+Form = Leaf | tuple[bool, tuple["Form", ...]]
+"""A tree with negations only at its leaves, and no group (whether every part must be true, the parts) inside one of its own kind."""
+
+Shape = None | tuple[bool, tuple["Shape", ...]]
+"""A form without what is in its leaves. Thousands of audiences have few shapes, and those of one shape are evaluated together."""
+
+
+def form_of(node: Node, *, negated: bool = False) -> Form:
+    """The same meaning, in parts that come in the order of their shapes."""
+    match node:
+        case Leaf():
+            return replace(node, negated=node.negated != negated)
+        case Not(inner):
+            return form_of(inner, negated=not negated)
+        case Group(every, nodes):
+            every = every != negated
+            parts: dict[Form, None] = {}
+            for part in (form_of(inner, negated=negated) for inner in nodes):
+                parts.update(dict.fromkeys([part] if isinstance(part, Leaf) or part[0] != every else part[1]))
+            return next(iter(parts)) if len(parts) == 1 else (every, tuple(sorted(parts, key=lambda part: repr(shape_of(part)))))
+
+
+def shape_of(form: Form) -> Shape:
+    return None if isinstance(form, Leaf) else (form[0], tuple(shape_of(part) for part in form[1]))
+
+
+def leaves_of(form: Form) -> Iterator[Leaf]:
+    """In the order in which the shape has places for them."""
+    if isinstance(form, Leaf):
+        yield form
+    else:
+        for part in form[1]:
+            yield from leaves_of(part)
