@@ -44,6 +44,29 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_NOT_EVALUATED_YET: _ErrorReason.ValueType  # 19
     ERROR_REASON_TAG_TOO_LONG: _ErrorReason.ValueType  # 20
     ERROR_REASON_WORKSPACE_NEEDED: _ErrorReason.ValueType  # 21
+    ERROR_REASON_UNKNOWN_FIELD: _ErrorReason.ValueType  # 22
+    """A path of an update mask, or a field of a newer contract, that this version does not have."""
+    ERROR_REASON_UNKNOWN_VALUE: _ErrorReason.ValueType  # 23
+    """An enum's number that this version does not know."""
+    ERROR_REASON_OUT_OF_RANGE: _ErrorReason.ValueType  # 24
+    """Zero where there must be some, or beyond what can be computed."""
+    ERROR_REASON_DUPLICATE_NODE_ID: _ErrorReason.ValueType  # 25
+    ERROR_REASON_NOT_APPLICABLE: _ErrorReason.ValueType  # 26
+    """Set, but without a meaning at this place."""
+    ERROR_REASON_CONTROL_CHARACTER: _ErrorReason.ValueType  # 27
+    ERROR_REASON_AUDIENCE_NOT_ACTIVE: _ErrorReason.ValueType  # 28
+    ERROR_REASON_ACCOUNT_NOT_FOUND: _ErrorReason.ValueType  # 29
+    ERROR_REASON_REVISION_NOT_FOUND: _ErrorReason.ValueType  # 30
+    ERROR_REASON_IDEMPOTENCY_KEY_REUSED: _ErrorReason.ValueType  # 31
+    """The key was used for another request."""
+    ERROR_REASON_INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 32
+    ERROR_REASON_UNKNOWN_ORDER: _ErrorReason.ValueType  # 33
+    ERROR_REASON_NOT_BUILT_YET: _ErrorReason.ValueType  # 34
+    """A method of the contract that this version does not have."""
+    ERROR_REASON_INVALID_AUDIENCE: _ErrorReason.ValueType  # 35
+    """An audience has faults; the field violations name them."""
+    ERROR_REASON_CREATE_IN_PROGRESS: _ErrorReason.ValueType  # 36
+    """The same create is being handled at this moment; repeat it for its answer."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons in `google.rpc.ErrorInfo` (domain `muster`) and in field violations."""
@@ -70,4 +93,27 @@ ERROR_REASON_TOO_LARGE: ErrorReason.ValueType  # 18
 ERROR_REASON_NOT_EVALUATED_YET: ErrorReason.ValueType  # 19
 ERROR_REASON_TAG_TOO_LONG: ErrorReason.ValueType  # 20
 ERROR_REASON_WORKSPACE_NEEDED: ErrorReason.ValueType  # 21
+ERROR_REASON_UNKNOWN_FIELD: ErrorReason.ValueType  # 22
+"""A path of an update mask, or a field of a newer contract, that this version does not have."""
+ERROR_REASON_UNKNOWN_VALUE: ErrorReason.ValueType  # 23
+"""An enum's number that this version does not know."""
+ERROR_REASON_OUT_OF_RANGE: ErrorReason.ValueType  # 24
+"""Zero where there must be some, or beyond what can be computed."""
+ERROR_REASON_DUPLICATE_NODE_ID: ErrorReason.ValueType  # 25
+ERROR_REASON_NOT_APPLICABLE: ErrorReason.ValueType  # 26
+"""Set, but without a meaning at this place."""
+ERROR_REASON_CONTROL_CHARACTER: ErrorReason.ValueType  # 27
+ERROR_REASON_AUDIENCE_NOT_ACTIVE: ErrorReason.ValueType  # 28
+ERROR_REASON_ACCOUNT_NOT_FOUND: ErrorReason.ValueType  # 29
+ERROR_REASON_REVISION_NOT_FOUND: ErrorReason.ValueType  # 30
+ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ErrorReason.ValueType  # 31
+"""The key was used for another request."""
+ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 32
+ERROR_REASON_UNKNOWN_ORDER: ErrorReason.ValueType  # 33
+ERROR_REASON_NOT_BUILT_YET: ErrorReason.ValueType  # 34
+"""A method of the contract that this version does not have."""
+ERROR_REASON_INVALID_AUDIENCE: ErrorReason.ValueType  # 35
+"""An audience has faults; the field violations name them."""
+ERROR_REASON_CREATE_IN_PROGRESS: ErrorReason.ValueType  # 36
+"""The same create is being handled at this moment; repeat it for its answer."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

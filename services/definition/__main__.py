@@ -1,0 +1,5 @@
+"""`python -m services.definition`"""
+
+from services.definition.app import main
+
+main()

@@ -1,0 +1,52 @@
+"""The process of the definition service: every part, in the order in which it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+from muster.definition.v1 import definition_service_pb2_grpc as pb_grpc
+
+from services.chassis.app import App, run
+from services.chassis.bus import Bus
+from services.chassis.clock import Clock, SystemClock
+from services.chassis.database import Database
+from services.chassis.migrations import Migrations
+from services.chassis.operations import add_operations
+from services.chassis.outbox import Outbox, Relay
+from services.chassis.server import GrpcServer
+
+from . import tables
+from .api.ab_tests import AbTestApi
+from .api.accounts import AccountApi
+from .api.audiences import AudienceApi
+from .settings import DefinitionSettings
+from .store import Store
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+_PACKAGE = "muster.definition.v1"
+
+
+async def build(app: App, settings: DefinitionSettings) -> None:
+    """Add every part to the app."""
+    add_parts(app, settings, SystemClock())
+
+
+def add_parts(app: App, settings: DefinitionSettings, clock: Clock) -> GrpcServer:
+    """Add every part to the app, with a clock of the caller's; the server is told, as its address is known once it started."""
+    database = app.add(Database(settings.sql_url))
+    app.add(Migrations(database, MIGRATIONS))
+    bus = app.add(Bus.from_settings(settings))
+    relay = app.add(Relay(database, tables.outbox, bus))
+    store = Store(database, Outbox(tables.outbox))
+    server = app.add(GrpcServer(settings, clock))
+    server.add(pb_grpc.add_AccountServiceServicer_to_server, AccountApi(store, relay, clock), f"{_PACKAGE}.AccountService")
+    server.add(pb_grpc.add_AudienceServiceServicer_to_server, AudienceApi(store, relay, clock), f"{_PACKAGE}.AudienceService")
+    server.add(pb_grpc.add_AbTestServiceServicer_to_server, AbTestApi(), f"{_PACKAGE}.AbTestService")
+    add_operations(server, bus, settings, clock)
+    return server
+
+
+def main() -> NoReturn:
+    """Run the service until it is told to stop."""
+    run(DefinitionSettings, build)

@@ -1,0 +1,160 @@
+"""Lists: what is asked for, in which order, and the tokens that lead from page to page."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeVar
+
+from services.chassis.errors import Invalid
+
+from .audiences import Audience
+from .faults import Reason
+from .lifecycle import State
+from .texts import folded, unprintable
+
+PAGE_SIZE = 50
+_ID_MAX = 2**63 - 1
+_DIGEST_CHARACTERS = 12
+
+T = TypeVar("T")
+
+
+class InvalidPageToken(Invalid):
+    """The token is not of this list, or of this list with other filters."""
+
+
+class UnknownOrder(Invalid):
+    """The list cannot be sorted so."""
+
+
+class UnprintableFilter(Invalid):
+    """No name and no tag can be what the filter asks for."""
+
+    reason = Reason.CONTROL_CHARACTER.value
+
+
+class UnknownState(Invalid):
+    """There is no such state."""
+
+    reason = Reason.UNKNOWN_VALUE.value
+
+
+class SortKey(Enum):
+    """What a list of audiences can be sorted by; the value is its word in `order_by`."""
+
+    NAME = "name"
+    CREATE_TIME = "create_time"
+    UPDATE_TIME = "update_time"
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceQuery:
+    """Which audiences, and their order. `states` is never empty; `tags` are all of them; `search` is folded, a part of the name."""
+
+    states: frozenset[State]
+    tags: frozenset[str]
+    search: str
+    sort: SortKey
+    descending: bool
+
+    @property
+    def digest(self) -> str:
+        """Tells queries apart, so that a token of one is not used with another."""
+        parts = [sorted(self.states), sorted(self.tags), self.search, self.sort.value, self.descending]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:_DIGEST_CHARACTERS]
+
+    def position_of(self, audience: Audience) -> Position:
+        """Where an audience stands in this order."""
+        key: str | int
+        match self.sort:
+            case SortKey.NAME:
+                key = folded(audience.name)
+            case SortKey.CREATE_TIME:
+                key = audience.create_time_ms
+            case SortKey.UPDATE_TIME:
+                key = audience.update_time_ms
+        return Position(key, audience.audience_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The last one of a page: what it was sorted by, and its id."""
+
+    key: str | int
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some entries of a list; `more` when the list goes on behind them."""
+
+    items: Sequence[T]
+    more: bool
+
+    @classmethod
+    def of(cls, found: Sequence[T], limit: int) -> Page[T]:
+        """The first `limit` of what was found, of which one more was looked for."""
+        return cls(found[:limit], len(found) > limit)
+
+
+def query_of(*, states: Sequence[int], tags: Sequence[str], search: str, order_by: str) -> AudienceQuery:
+    """What a request asks for: without states all but the deleted ones, without an order the newest first."""
+    for name, texts in (("search", [search]), ("tags", tags)):
+        for text in texts:
+            if found := unprintable(text):
+                description = f"It holds the control character {found}, which no {'name' if name == 'search' else 'tag'} does; remove it."
+                raise UnprintableFilter.of(name, description, UnprintableFilter.reason)
+    sort, descending = _order_of(order_by)
+    known = frozenset(state for state in State if state in states)
+    if len(known) < len(set(states)):
+        raise UnknownState.of("states", "A state is not one of DRAFT, ACTIVE, INACTIVE and DELETED; leave it out.", UnknownState.reason)
+    return AudienceQuery(known or frozenset(State) - {State.DELETED}, frozenset(tags), folded(search), sort, descending)
+
+
+def page_size_of(asked: int) -> int:
+    """How many entries a page has: 50 where nothing is asked for."""
+    return asked or PAGE_SIZE
+
+
+def token_of(position: Position, digest: str = "") -> str:
+    """The token of the page behind a position; clients must not read anything into it."""
+    return base64.urlsafe_b64encode(json.dumps([digest, position.key, position.id]).encode()).decode()
+
+
+def position_of(token: str, digest: str = "", *, key_type: type[str] | type[int] = int) -> Position | None:
+    """Where the page of this token begins; None without a token. Raises InvalidPageToken unless it is of this list and these filters."""
+    if not token:
+        return None
+    try:
+        said = json.loads(base64.b64decode(token.encode(), altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, RecursionError):
+        raise _not_ours() from None
+    if not (isinstance(said, list) and len(said) == 3 and said[0] == digest):
+        raise _not_ours()
+    key, number = said[1], said[2]
+    if type(key) is not key_type or type(number) is not int or abs(number) > _ID_MAX:
+        raise _not_ours()
+    if (isinstance(key, str) and unprintable(key)) or (isinstance(key, int) and abs(key) > _ID_MAX):
+        raise _not_ours()
+    return Position(key, number)
+
+
+def _order_of(order_by: str) -> tuple[SortKey, bool]:
+    words = order_by.split()
+    if not words:
+        return SortKey.CREATE_TIME, True
+    if len(words) <= 2 and words[0] in {key.value for key in SortKey} and words[1:] in ([], ["asc"], ["desc"]):
+        return SortKey(words[0]), words[1:] == ["desc"]
+    choices = ", ".join(key.value for key in SortKey)
+    raise UnknownOrder.of("order_by", f"It cannot be sorted so; write one of {choices}, then `asc` or `desc`.", UnknownOrder.reason)
+
+
+def _not_ours() -> Invalid:
+    description = "The token is not of this list with these filters and this order; begin again without one."
+    return InvalidPageToken.of("page_token", description, InvalidPageToken.reason)

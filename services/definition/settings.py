@@ -1,0 +1,17 @@
+"""The settings of the definition service."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from services.chassis.settings import Port, ServiceSettings
+
+
+class DefinitionSettings(ServiceSettings):
+    """Its own are the port alone; the rest is what every service has."""
+
+    service: ClassVar[str] = "definition"
+
+    grpc_port: Port = Field(default=7001, description="The port that gRPC listens on; 0 takes a free one.")

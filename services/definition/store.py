@@ -1,0 +1,394 @@
+"""All the SQL of the service. A `Scope` reads, and a `Transaction` writes too, inside one account; whatever is saved is announced."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from muster.definition.v1 import definition_pb2
+from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.chassis.database import Database, insert_ignore
+from services.chassis.errors import Conflict
+from services.chassis.outbox import Outbox
+
+from . import tables
+from .domain.accounts import Account, AccountNotFound, Input, InputKind, InputState, UnknownInput, UnknownWorkspace, Workspace
+from .domain.audiences import Audience, AudienceNotFound, Revision, RevisionNotFound
+from .domain.etags import StaleEtag
+from .domain.idempotency import Create
+from .domain.lifecycle import State
+from .domain.listing import AudienceQuery, Page, Position, SortKey
+from .domain.nesting import used_by
+from .domain.texts import folded
+from .domain.validation import OtherAudience, Surroundings
+from .facts import Thing, fact_of
+
+_ID_MAX = 2**63 - 1
+
+Row = dict[str, Any]
+T = TypeVar("T", bound=Thing)
+
+
+class CreateInProgress(Conflict):
+    """Another call with this idempotency key is being handled; repeated, this one gets its answer."""
+
+
+class Scope:
+    """What one account holds; of another account's things it knows nothing."""
+
+    def __init__(self, connection: AsyncConnection, account_id: int) -> None:
+        self._connection = connection
+        self.account_id = account_id
+
+    async def account(self) -> Account:
+        """The account itself. Raises AccountNotFound."""
+        return await self._account(select(tables.accounts))
+
+    async def _account(self, query: Select[Any]) -> Account:
+        row = await self._one(query.where(tables.accounts.c.account_id == self.account_id))
+        if row is None:
+            raise AccountNotFound(f"There is no account {self.account_id}; use the token of an account.", account_id=self.account_id)
+        return Account(**row)
+
+    async def workspace(self, workspace_id: int) -> Workspace:
+        """Raises UnknownWorkspace."""
+        row = await self._by_id(tables.workspaces, workspace_id)
+        if row is None:
+            raise UnknownWorkspace(f"There is no workspace {workspace_id} in this account.", workspace_id=workspace_id)
+        return Workspace(**row)
+
+    async def workspaces(self, *, after: int, limit: int) -> Page[Workspace]:
+        """A page in the order of ids, from the one behind `after`."""
+        rows = await self._page(tables.workspaces, tables.workspaces.c.workspace_id, after, limit)
+        return Page.of([Workspace(**row) for row in rows], limit)
+
+    async def input(self, input_id: int) -> Input:
+        """Raises UnknownInput."""
+        row = await self._by_id(tables.inputs, input_id)
+        if row is None:
+            raise UnknownInput(f"There is no input {input_id} in this account.", input_id=input_id)
+        return _input(row)
+
+    async def inputs(self, *, workspace_id: int, after: int, limit: int) -> Page[Input]:
+        """A page in the order of ids, from the one behind `after`; of all workspaces if `workspace_id` is 0."""
+        of = [tables.inputs.c.workspace_id == workspace_id] if workspace_id else []
+        rows = await self._page(tables.inputs, tables.inputs.c.input_id, after, limit, *of)
+        return Page.of([_input(row) for row in rows], limit)
+
+    async def audience(self, audience_id: int) -> Audience:
+        """A deleted one too. Raises AudienceNotFound."""
+        row = await self._by_id(tables.audiences, audience_id)
+        if row is None:
+            raise AudienceNotFound(f"There is no audience {audience_id} in this account.", audience_id=audience_id)
+        return _audience(row)
+
+    async def audiences(self, query: AudienceQuery, *, after: Position | None, limit: int) -> tuple[Page[Audience], int]:
+        """A page of what the query finds, from behind `after`, and how many it finds in all."""
+        table = tables.audiences
+        found = and_(table.c.account_id == self.account_id, *_conditions(query, self.account_id))
+        total = await self._connection.scalar(select(func.count()).select_from(table).where(found))
+        key: ColumnElement[Any] = {
+            SortKey.NAME: table.c.name_folded,
+            SortKey.CREATE_TIME: table.c.create_time_ms,
+            SortKey.UPDATE_TIME: table.c.update_time_ms,
+        }[query.sort]
+        page = select(table).where(found).limit(limit + 1)
+        if query.descending:
+            page = page.order_by(key.desc(), table.c.audience_id.desc())
+            if after is not None:
+                page = page.where(or_(key < after.key, and_(key == after.key, table.c.audience_id < after.id)))
+        else:
+            page = page.order_by(key, table.c.audience_id)
+            if after is not None:
+                page = page.where(or_(key > after.key, and_(key == after.key, table.c.audience_id > after.id)))
+        rows = await self._all(page)
+        return Page.of([_audience(row) for row in rows], limit), int(total or 0)
+
+    async def active_audiences(self) -> list[Audience]:
+        """All that are active now."""
+        table = tables.audiences
+        rows = await self._all(select(table).where(table.c.account_id == self.account_id, table.c.state == State.ACTIVE))
+        return [_audience(row) for row in rows]
+
+    async def users_of(self, audience_id: int) -> list[tuple[int, str]]:
+        """The ids and names of the audiences that read the members of this one; deleted ones use nothing."""
+        uses, users = tables.audience_uses, tables.audiences
+        found = await self._connection.execute(
+            select(users.c.audience_id, users.c.name)
+            .join(uses, uses.c.audience_id == users.c.audience_id)
+            .where(uses.c.account_id == self.account_id, uses.c.used_audience_id == audience_id)
+            .order_by(users.c.audience_id)
+        )
+        return [(row.audience_id, row.name) for row in found]
+
+    async def revision(self, audience_id: int, revision: int) -> Revision:
+        """Raises RevisionNotFound."""
+        table = tables.audience_revisions
+        row = await self._one(
+            select(table).where(
+                table.c.account_id == self.account_id, table.c.audience_id == audience_id, table.c.revision == min(revision, _ID_MAX)
+            )
+        )
+        if row is None:
+            message = f"The audience {audience_id} has no revision {revision}."
+            raise RevisionNotFound(message, audience_id=audience_id, revision=revision)
+        return _revision(row)
+
+    async def revisions(self, audience_id: int, *, before: int, limit: int) -> Page[Revision]:
+        """A page of them, the newest first, from the one ahead of `before`."""
+        table = tables.audience_revisions
+        rows = await self._all(
+            select(table)
+            .where(table.c.account_id == self.account_id, table.c.audience_id == audience_id, table.c.revision < before)
+            .order_by(table.c.revision.desc())
+            .limit(limit + 1)
+        )
+        return Page.of([_revision(row) for row in rows], limit)
+
+    async def surroundings(self, account: Account, audience: Audience) -> Surroundings:
+        """What the definition of this audience is judged against."""
+        workspaces = await self._connection.scalars(
+            select(tables.workspaces.c.workspace_id).where(tables.workspaces.c.account_id == self.account_id)
+        )
+        inputs = await self._connection.execute(
+            select(tables.inputs.c.input_id, tables.inputs.c.workspace_id).where(tables.inputs.c.account_id == self.account_id)
+        )
+        return Surroundings(
+            look_back_days=account.look_back_days,
+            workspaces=frozenset(workspaces),
+            inputs={row.input_id: row.workspace_id for row in inputs},
+            audiences=await self._other_audiences(),
+            audience_id=audience.audience_id,
+            workspace_ids=audience.workspace_ids,
+            input_ids=audience.input_ids,
+        )
+
+    async def _other_audiences(self) -> dict[int, OtherAudience]:
+        users, uses = tables.audiences, tables.audience_uses
+        used: dict[int, set[int]] = {}
+        for row in await self._connection.execute(
+            select(uses.c.audience_id, uses.c.used_audience_id).where(uses.c.account_id == self.account_id)
+        ):
+            used.setdefault(row.audience_id, set()).add(row.used_audience_id)
+        found = await self._connection.execute(
+            select(users.c.audience_id, users.c.name, users.c.state).where(
+                users.c.account_id == self.account_id, users.c.state != State.DELETED
+            )
+        )
+        return {
+            row.audience_id: OtherAudience(row.name, row.state == State.ACTIVE, frozenset(used.get(row.audience_id, ()))) for row in found
+        }
+
+    async def earlier(self, create: Create) -> int | None:
+        """The id of what an earlier create with this key made; None when there was none. Raises IdempotencyKeyReused when that one asked
+        for something else."""
+        if not create.key:
+            return None
+        table = tables.idempotency_keys
+        row = await self._one(
+            select(table).where(table.c.account_id == self.account_id, table.c.method == create.method, table.c.key == create.key)
+        )
+        if row is None:
+            return None
+        create.check_same(row["request_sha256"])
+        return int(row["thing_id"])
+
+    async def _by_id(self, table: Table, thing_id: int) -> Row | None:
+        primary = next(iter(table.primary_key.columns))
+        return await self._one(select(table).where(primary == thing_id, table.c.account_id == self.account_id))
+
+    async def _page(self, table: Table, by: ColumnElement[Any], after: int, limit: int, *conditions: ColumnElement[bool]) -> list[Row]:
+        query = select(table).where(table.c.account_id == self.account_id, by > after, *conditions)
+        return await self._all(query.order_by(by).limit(limit + 1))
+
+    async def _one(self, query: Select[Any]) -> Row | None:
+        found = (await self._connection.execute(query)).mappings().one_or_none()
+        return None if found is None else {**found}
+
+    async def _all(self, query: Select[Any]) -> list[Row]:
+        return [{**found} for found in (await self._connection.execute(query)).mappings()]
+
+
+class Transaction(Scope):
+    """One change of one account, whole or not at all, with the facts that announce it. `now_ms` is the instant of the change."""
+
+    def __init__(self, connection: AsyncConnection, account_id: int, outbox: Outbox, now_ms: int) -> None:
+        super().__init__(connection, account_id)
+        self._outbox = outbox
+        self._now_ms = now_ms
+
+    async def locked_account(self) -> Account:
+        """The account, which no other transaction changes, nor any thing in it, until this one ends. So what was judged, such as that
+        there is no cycle, stays true. Raises AccountNotFound."""
+        return await self._account(select(tables.accounts).with_for_update())
+
+    async def add_account(self, account: Account) -> Account:
+        """The account with its new id; this transaction is inside it from now on."""
+        self.account_id = await self._insert(tables.accounts, _without(_row(account), "account_id"))
+        return await self._announce(await self.account())
+
+    async def save_account(self, account: Account) -> Account:
+        return await self._save(tables.accounts, account, _row(account))
+
+    async def add_workspace(self, workspace: Workspace) -> Workspace:
+        """The workspace with its new id."""
+        workspace_id = await self._insert(tables.workspaces, _without(_row(workspace), "workspace_id"))
+        return await self._announce(await self.workspace(workspace_id))
+
+    async def add_input(self, data_input: Input) -> Input:
+        """The input with its new id."""
+        input_id = await self._insert(tables.inputs, _without(_row(data_input), "input_id"))
+        return await self._announce(await self.input(input_id))
+
+    async def save_input(self, data_input: Input) -> Input:
+        return await self._save(tables.inputs, data_input, _row(data_input))
+
+    async def add_audience(self, audience: Audience) -> Audience:
+        """The audience with its new id."""
+        audience_id = await self._insert(tables.audiences, _without(_audience_row(audience), "audience_id"))
+        audience = await self.audience(audience_id)
+        await self._index(audience)
+        return await self._announce(audience)
+
+    async def save_audience(self, audience: Audience) -> Audience:
+        await self._save(tables.audiences, audience, _audience_row(audience))
+        await self._index(audience)
+        return audience
+
+    async def keep_revision(self, revision: Revision) -> None:
+        """Keep a revision; keeping it again changes nothing."""
+        row = {
+            "account_id": self.account_id,
+            **_row(revision),
+            "definition": revision.definition.SerializeToString(),
+            "workspace_ids": list(revision.workspace_ids),
+            "input_ids": list(revision.input_ids),
+        }
+        await self._connection.execute(insert_ignore(tables.audience_revisions, keys=["audience_id", "revision"]), [row])
+
+    async def remember(self, create: Create, thing_id: int, *, account_id: int | None = None) -> None:
+        """Note what a create with an idempotency key made; nothing without a key. `account_id` is the caller's, where the thing is in
+        another one. Raises CreateInProgress when another transaction noted something meanwhile."""
+        if not create.key:
+            return
+        row = {
+            "account_id": self.account_id if account_id is None else account_id,
+            "method": create.method,
+            "key": create.key,
+            "request_sha256": create.request_sha256,
+            "thing_id": thing_id,
+            "create_time_ms": self._now_ms,
+        }
+        done = await self._connection.execute(insert_ignore(tables.idempotency_keys, keys=["account_id", "method", "key"]), row)
+        if done.rowcount == 0:
+            raise CreateInProgress("Another call with this idempotency key has just been handled; repeat this one for its answer.")
+
+    async def _insert(self, table: Table, row: Mapping[str, Any]) -> int:
+        done = await self._connection.execute(table.insert().returning(next(iter(table.primary_key.columns))), row)
+        return int(done.scalar_one())
+
+    async def _save(self, table: Table, thing: T, row: Mapping[str, Any]) -> T:
+        primary = next(iter(table.primary_key.columns))
+        # Only over the version before it: whoever read an older one has lost, even without the lock on the account.
+        done = await self._connection.execute(
+            update(table).where(primary == row[primary.name], table.c.version == thing.version - 1).values(_without(row, primary.name))
+        )
+        if done.rowcount != 1:
+            raise StaleEtag("It was changed meanwhile; read it again and repeat the change.")
+        return await self._announce(thing)
+
+    async def _announce(self, thing: T) -> T:
+        await self._outbox.add(self._connection, [fact_of(thing, now_ms=self._now_ms)], now_ms=self._now_ms)
+        return thing
+
+    async def _index(self, audience: Audience) -> None:
+        """Write its tags and whom it uses, a row each."""
+        tags, uses = tables.audience_tags, tables.audience_uses
+        for table in (tags, uses):
+            await self._connection.execute(table.delete().where(table.c.audience_id == audience.audience_id))
+        own = {"account_id": self.account_id, "audience_id": audience.audience_id}
+        if audience.tags:
+            await self._connection.execute(tags.insert(), [{**own, "tag": tag} for tag in audience.tags])
+        used = used_by(audience.definition) if audience.state is not State.DELETED else frozenset()
+        if used:
+            await self._connection.execute(uses.insert(), [{**own, "used_audience_id": number} for number in sorted(used)])
+
+
+class Store:
+    """Opens scopes and transactions on the database of the service."""
+
+    def __init__(self, database: Database, outbox: Outbox) -> None:
+        self._database = database
+        self._outbox = outbox
+
+    @asynccontextmanager
+    async def read(self, account_id: int) -> AsyncIterator[Scope]:
+        """What an account holds, for reading."""
+        async with self._database.read() as connection:
+            yield Scope(connection, account_id)
+
+    @asynccontextmanager
+    async def transaction(self, account_id: int, *, now_ms: int) -> AsyncIterator[Transaction]:
+        """A change of an account: kept, with its facts, when the block ends without an exception."""
+        async with self._database.transaction() as connection:
+            yield Transaction(connection, account_id, self._outbox, now_ms)
+
+
+def _conditions(query: AudienceQuery, account_id: int) -> list[ColumnElement[bool]]:
+    table, tags = tables.audiences, tables.audience_tags
+    conditions: list[ColumnElement[bool]] = [table.c.state.in_(sorted(query.states))]
+    if query.search:
+        conditions.append(table.c.name_folded.contains(query.search, autoescape=True))
+    for tag in sorted(query.tags):
+        conditions.append(table.c.audience_id.in_(select(tags.c.audience_id).where(tags.c.account_id == account_id, tags.c.tag == tag)))
+    return conditions
+
+
+def _row(thing: Account | Workspace | Input | Audience | Revision) -> dict[str, Any]:
+    return {name.name: getattr(thing, name.name) for name in fields(thing)}
+
+
+def _without(row: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {column: value for column, value in row.items() if column != name}
+
+
+def _input(row: Row) -> Input:
+    return Input(**row | {"kind": InputKind(row["kind"]), "state": InputState(row["state"])})
+
+
+def _audience(row: Row) -> Audience:
+    return Audience(
+        **_without(row, "name_folded")
+        | {
+            "workspace_ids": tuple(row["workspace_ids"]),
+            "input_ids": tuple(row["input_ids"]),
+            "definition": definition_pb2.Definition.FromString(row["definition"]),
+            "tags": tuple(row["tags"]),
+            "state": State(row["state"]),
+        }
+    )
+
+
+def _audience_row(audience: Audience) -> dict[str, Any]:
+    return _row(audience) | {
+        "name_folded": folded(audience.name),
+        "workspace_ids": list(audience.workspace_ids),
+        "input_ids": list(audience.input_ids),
+        "definition": audience.definition.SerializeToString(),
+        "tags": list(audience.tags),
+    }
+
+
+def _revision(row: Row) -> Revision:
+    return Revision(
+        **_without(row, "account_id")
+        | {
+            "definition": definition_pb2.Definition.FromString(row["definition"]),
+            "workspace_ids": tuple(row["workspace_ids"]),
+            "input_ids": tuple(row["input_ids"]),
+        }
+    )

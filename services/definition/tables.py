@@ -1,0 +1,155 @@
+"""The tables of the definition service. Every row belongs to an account; nothing is ever deleted from them."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+)
+
+from services.chassis.database import id_column, ms_column, new_metadata
+from services.chassis.outbox import outbox_table
+
+metadata = new_metadata()
+
+# Sorted by code points in both databases, so that pages and their order are alike.
+_Folded = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+def _account_id() -> Column[int]:
+    return Column("account_id", BigInteger, ForeignKey("accounts.account_id"), nullable=False)
+
+
+def _version() -> Column[int]:
+    """Grows with each change of the row; the etag is made of it."""
+    return Column("version", BigInteger, nullable=False)
+
+
+accounts = Table(
+    "accounts",
+    metadata,
+    id_column("account_id"),
+    _version(),
+    Column("name", Text, nullable=False),
+    Column("look_back_days", Integer, nullable=False),
+    ms_column("create_time_ms"),
+    sqlite_autoincrement=True,
+)
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    id_column("workspace_id"),
+    _account_id(),
+    _version(),
+    Column("name", Text, nullable=False),
+    ms_column("create_time_ms"),
+    Index(None, "account_id", "workspace_id"),
+    sqlite_autoincrement=True,
+)
+
+inputs = Table(
+    "inputs",
+    metadata,
+    id_column("input_id"),
+    _account_id(),
+    Column("workspace_id", BigInteger, ForeignKey("workspaces.workspace_id"), nullable=False),
+    _version(),
+    Column("name", Text, nullable=False),
+    Column("kind", Integer, nullable=False),
+    Column("platform", Integer, nullable=False),
+    Column("api_key", Text, nullable=False, unique=True),
+    Column("api_secret_sha256", LargeBinary, nullable=False),
+    Column("state", Integer, nullable=False),
+    ms_column("create_time_ms"),
+    Index(None, "account_id", "input_id"),
+    sqlite_autoincrement=True,
+)
+
+# `definition` here and in the revisions is the message of the contract, serialised.
+audiences = Table(
+    "audiences",
+    metadata,
+    id_column("audience_id"),
+    _account_id(),
+    _version(),
+    Column("name", Text, nullable=False),
+    Column("name_folded", _Folded, nullable=False),
+    Column("external_name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("workspace_ids", JSON, nullable=False),
+    Column("input_ids", JSON, nullable=False),
+    Column("definition", LargeBinary, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("state", Integer, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    ms_column("create_time_ms"),
+    ms_column("update_time_ms"),
+    Column("created_by", Text, nullable=False),
+    Column("updated_by", Text, nullable=False),
+    ms_column("delete_time_ms"),
+    Index(None, "account_id", "name_folded", "audience_id"),
+    Index(None, "account_id", "create_time_ms", "audience_id"),
+    Index(None, "account_id", "update_time_ms", "audience_id"),
+    sqlite_autoincrement=True,
+)
+
+# The tags again, a row each, to be searched by.
+audience_tags = Table(
+    "audience_tags",
+    metadata,
+    Column("account_id", BigInteger, nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("audience_id", BigInteger, ForeignKey("audiences.audience_id"), nullable=False),
+    PrimaryKeyConstraint("account_id", "tag", "audience_id"),
+    Index(None, "audience_id"),
+)
+
+# Which audiences' members an audience reads: what its definition says, a row each. A deleted audience uses none.
+audience_uses = Table(
+    "audience_uses",
+    metadata,
+    Column("account_id", BigInteger, nullable=False),
+    Column("used_audience_id", BigInteger, ForeignKey("audiences.audience_id"), nullable=False),
+    Column("audience_id", BigInteger, ForeignKey("audiences.audience_id"), nullable=False),
+    PrimaryKeyConstraint("account_id", "used_audience_id", "audience_id"),
+    Index(None, "audience_id"),
+)
+
+audience_revisions = Table(
+    "audience_revisions",
+    metadata,
+    Column("account_id", BigInteger, nullable=False),
+    Column("audience_id", BigInteger, ForeignKey("audiences.audience_id"), nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("definition", LargeBinary, nullable=False),
+    Column("workspace_ids", JSON, nullable=False),
+    Column("input_ids", JSON, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    ms_column("create_time_ms"),
+    PrimaryKeyConstraint("audience_id", "revision"),
+)
+
+# Which thing a create with an idempotency key made, and what was asked for. Account 0: the operator of the installation.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("account_id", BigInteger, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("request_sha256", LargeBinary, nullable=False),
+    Column("thing_id", BigInteger, nullable=False),
+    ms_column("create_time_ms"),
+    PrimaryKeyConstraint("account_id", "method", "key"),
+)
+
+outbox = outbox_table(metadata)

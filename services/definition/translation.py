@@ -1,0 +1,104 @@
+"""Between the messages of the contract and the values of the domain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from muster.definition.v1 import account_pb2, audience_pb2, definition_service_pb2
+
+from .domain.accounts import Account, Input, Workspace
+from .domain.audiences import Audience, Edit, Revision
+from .domain.etags import etag_of
+from .domain.faults import Fault
+
+
+def account_to_proto(account: Account) -> account_pb2.Account:
+    return account_pb2.Account(
+        account_id=account.account_id,
+        name=account.name,
+        look_back_days=account.look_back_days,
+        create_time_ms=account.create_time_ms,
+        etag=etag_of(account.version),
+    )
+
+
+def workspace_to_proto(workspace: Workspace) -> account_pb2.Workspace:
+    return account_pb2.Workspace(
+        workspace_id=workspace.workspace_id,
+        name=workspace.name,
+        create_time_ms=workspace.create_time_ms,
+        etag=etag_of(workspace.version),
+    )
+
+
+def input_to_proto(data_input: Input) -> account_pb2.Input:
+    return account_pb2.Input(
+        input_id=data_input.input_id,
+        workspace_id=data_input.workspace_id,
+        name=data_input.name,
+        kind=account_pb2.InputKind.ValueType(data_input.kind),
+        platform=account_pb2.Platform.ValueType(data_input.platform),
+        api_key=data_input.api_key,
+        state=account_pb2.InputState.ValueType(data_input.state),
+        create_time_ms=data_input.create_time_ms,
+        etag=etag_of(data_input.version),
+    )
+
+
+def audience_to_proto(audience: Audience) -> audience_pb2.Audience:
+    return audience_pb2.Audience(
+        audience_id=audience.audience_id,
+        name=audience.name,
+        external_name=audience.external_name,
+        description=audience.description,
+        workspace_ids=audience.workspace_ids,
+        input_ids=audience.input_ids,
+        definition=audience.definition,
+        tags=audience.tags,
+        state=audience_pb2.AudienceState.ValueType(audience.state),
+        revision=audience.revision,
+        etag=etag_of(audience.version),
+        create_time_ms=audience.create_time_ms,
+        update_time_ms=audience.update_time_ms,
+        created_by=audience.created_by,
+        updated_by=audience.updated_by,
+        delete_time_ms=audience.delete_time_ms,
+    )
+
+
+def revision_to_proto(revision: Revision) -> audience_pb2.AudienceRevision:
+    return audience_pb2.AudienceRevision(
+        audience_id=revision.audience_id,
+        revision=revision.revision,
+        definition=revision.definition,
+        workspace_ids=revision.workspace_ids,
+        input_ids=revision.input_ids,
+        author=revision.author,
+        note=revision.note,
+        create_time_ms=revision.create_time_ms,
+    )
+
+
+def fault_to_proto(fault: Fault) -> definition_service_pb2.DefinitionFault:
+    return definition_service_pb2.DefinitionFault(
+        field=fault.field, node_id=fault.node_id, description=fault.description, reason=fault.reason.value
+    )
+
+
+# What a client may set of an audience, and how each is read; a mask may name these.
+_EDITABLE: Mapping[str, Callable[[audience_pb2.Audience], Any]] = {
+    "name": lambda audience: audience.name,
+    "external_name": lambda audience: audience.external_name,
+    "description": lambda audience: audience.description,
+    "workspace_ids": lambda audience: tuple(audience.workspace_ids),
+    "input_ids": lambda audience: tuple(audience.input_ids),
+    "definition": lambda audience: audience.definition,
+    "tags": lambda audience: tuple(audience.tags),
+}
+EDITABLE = frozenset(_EDITABLE)
+
+
+def edit_of(audience: audience_pb2.Audience, paths: frozenset[str] = EDITABLE) -> Edit:
+    """What a client asks for: of the things that it may set, those that `paths` name."""
+    return Edit(**{path: _EDITABLE[path](audience) for path in paths})

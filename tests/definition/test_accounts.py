@@ -1,0 +1,226 @@
+"""Accounts, workspaces and inputs, by gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+import grpc
+from google.protobuf.field_mask_pb2 import FieldMask
+from muster.definition.v1 import account_pb2
+from muster.definition.v1 import definition_service_pb2 as pb
+
+from tests.definition.builders import definition, event, last
+from tests.definition.conftest import Facts, Home, Service, refused
+
+
+async def test_the_operator_makes_accounts_and_nobody_else(service: Service) -> None:
+    account = await service.operator.accounts.CreateAccount(pb.CreateAccountRequest(name="Acme"))
+    assert (account.name, account.look_back_days, account.create_time_ms) == ("Acme", 30, service.clock.now_ms())
+    assert account.account_id > 0
+    assert account.etag
+    assert await service.client(account.account_id).accounts.GetAccount(pb.GetAccountRequest()) == account
+
+    for client in (service.client(account.account_id), service.client(0), service.client(account.account_id, roles=["operator"])):
+        failure = await refused(client.accounts.CreateAccount(pb.CreateAccountRequest(name="Other")))
+        assert (failure.code, failure.reason) == (grpc.StatusCode.PERMISSION_DENIED, "MISSING_ROLE")
+
+
+async def test_a_token_of_no_account_finds_none(service: Service) -> None:
+    for client in (service.client(999), service.operator):
+        failure = await refused(client.accounts.GetAccount(pb.GetAccountRequest()))
+        assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "ACCOUNT_NOT_FOUND")
+        failure = await refused(client.accounts.CreateWorkspace(pb.CreateWorkspaceRequest(name="Shop")))
+        assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "ACCOUNT_NOT_FOUND")
+
+
+async def test_an_account_is_updated_by_mask_and_etag(home: Home) -> None:
+    def update(etag: str, *paths: str, **fields: object) -> pb.UpdateAccountRequest:
+        account = account_pb2.Account(etag=etag, **fields)  # type: ignore[arg-type]
+        return pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=paths))
+
+    renamed = await home.accounts.UpdateAccount(update(home.account.etag, "name", name="Acme Inc", look_back_days=7))
+    assert (renamed.name, renamed.look_back_days) == ("Acme Inc", 30)
+    assert renamed.etag != home.account.etag
+
+    stale = await refused(home.accounts.UpdateAccount(update(home.account.etag, "name", name="Lost")))
+    assert (stale.code, stale.reason) == (grpc.StatusCode.ABORTED, "STALE_ETAG")
+    missing = await refused(home.accounts.UpdateAccount(update("", "name", name="Lost")))
+    assert [(v.field, v.reason) for v in missing.violations] == [("account.etag", "MISSING")]
+    unknown = await refused(home.accounts.UpdateAccount(update(renamed.etag, "name", "create_time_ms", "colour")))
+    assert [(v.field, v.reason) for v in unknown.violations] == [
+        ("update_mask.paths[1]", "UNKNOWN_FIELD"),
+        ("update_mask.paths[2]", "UNKNOWN_FIELD"),
+    ]
+    wrong = await refused(home.accounts.UpdateAccount(update(renamed.etag, name="\n", look_back_days=151)))
+    assert [(v.field, v.reason) for v in wrong.violations] == [("name", "NAME_EMPTY"), ("look_back_days", "OUT_OF_RANGE")]
+    # Without a mask, what is set; and what differs in nothing changes nothing.
+    assert (await home.accounts.UpdateAccount(update(renamed.etag, look_back_days=60))).look_back_days == 60
+    again = await home.accounts.GetAccount(pb.GetAccountRequest())
+    assert await home.accounts.UpdateAccount(update(again.etag, "name", name="Acme Inc")) == again
+
+
+async def test_the_look_back_stays_as_long_as_active_audiences_need(home: Home) -> None:
+    active = await home.activate(await home.audience(definition=definition(event(when=last(20)))))
+    await home.audience(definition=definition(event(when=last(25))))
+
+    def shorten(days: int) -> pb.UpdateAccountRequest:
+        return pb.UpdateAccountRequest(account=account_pb2.Account(etag=home.account.etag, look_back_days=days))
+
+    failure = await refused(home.accounts.UpdateAccount(shorten(19)))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "WINDOW_PAST_LOOK_BACK")
+    assert f"{active.audience_id} (New here)" in failure.message
+    assert (await home.accounts.UpdateAccount(shorten(20))).look_back_days == 20
+
+
+async def test_a_create_repeated_with_its_key_makes_one_thing(service: Service, home: Home) -> None:
+    request = pb.CreateAccountRequest(name="Twice", idempotency_key="a1")
+    account = await service.operator.accounts.CreateAccount(request)
+    assert await service.operator.accounts.CreateAccount(request) == account
+
+    workspace = pb.CreateWorkspaceRequest(name="Games", idempotency_key="a1")
+    first = await home.accounts.CreateWorkspace(workspace)
+    assert await home.accounts.CreateWorkspace(workspace) == first
+    assert await home.accounts.CreateWorkspace(pb.CreateWorkspaceRequest(name="Games")) != first
+
+    failure = await refused(home.accounts.CreateWorkspace(pb.CreateWorkspaceRequest(name="Other", idempotency_key="a1")))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "IDEMPOTENCY_KEY_REUSED")
+    failure = await refused(home.accounts.CreateWorkspace(pb.CreateWorkspaceRequest(name="Other", idempotency_key="a\0")))
+    assert [(v.field, v.reason) for v in failure.violations] == [("idempotency_key", "CONTROL_CHARACTER")]
+
+
+async def test_the_key_of_one_account_is_nothing_to_another(service: Service, home: Home) -> None:
+    neighbour = await service.home(name="Neighbour")
+    request = pb.CreateWorkspaceRequest(name="Games", idempotency_key="same")
+    mine, theirs = await home.accounts.CreateWorkspace(request), await neighbour.accounts.CreateWorkspace(request)
+    assert mine.workspace_id != theirs.workspace_id
+
+
+async def test_creates_with_one_key_at_once_make_one_thing(service: Service, home: Home) -> None:
+    request = pb.CreateWorkspaceRequest(name="Games", idempotency_key="race")
+    made = await asyncio.gather(*(home.accounts.CreateWorkspace(request) for _ in range(8)))
+    assert len({workspace.workspace_id for workspace in made}) == 1
+
+    async def create() -> int | str:
+        try:
+            account = await service.operator.accounts.CreateAccount(pb.CreateAccountRequest(name="Race", idempotency_key="race"))
+        except grpc.aio.AioRpcError as error:
+            return str(error.code().name)
+        return int(account.account_id)
+
+    answers = set(await asyncio.gather(*(create() for _ in range(8)))) - {"ABORTED"}
+    assert len(answers) == 1
+    assert await create() in answers
+
+
+async def test_an_input_has_a_key_and_a_secret_that_is_told_once(home: Home, facts: Facts) -> None:
+    ios, secret = home.ios.input, home.ios.api_secret
+    assert (ios.workspace_id, ios.kind, ios.platform) == (
+        home.workspace.workspace_id,
+        account_pb2.INPUT_KIND_PLATFORM,
+        account_pb2.PLATFORM_IOS,
+    )
+    assert ios.state == account_pb2.INPUT_STATE_ACTIVE
+    assert len(ios.api_key) > 20
+    assert len(secret) > 40
+    assert ios.api_key != home.feed.input.api_key
+    listed = await home.accounts.ListInputs(pb.ListInputsRequest())
+    assert list(listed.inputs) == [ios, home.feed.input]
+
+    fact = await facts.newest(f"muster.definitions.{home.account.account_id}.input.{ios.input_id}", 1)
+    assert fact.input.input == ios
+    assert fact.input.api_secret_sha256 == hashlib.sha256(secret.encode()).digest()
+
+
+async def test_a_repeated_create_of_an_input_does_not_tell_the_secret_again(home: Home) -> None:
+    request = pb.CreateInputRequest(
+        workspace_id=home.workspace.workspace_id, name="Feed", kind=account_pb2.INPUT_KIND_FEED, idempotency_key="k"
+    )
+    first = await home.accounts.CreateInput(request)
+    again = await home.accounts.CreateInput(request)
+    assert first.api_secret
+    assert (again.input, again.api_secret) == (first.input, "")
+
+
+async def test_a_rotated_key_is_new_and_a_stale_etag_rotates_nothing(home: Home, facts: Facts) -> None:
+    before = home.ios.input
+    rotated = await home.accounts.RotateInputKey(pb.RotateInputKeyRequest(input_id=before.input_id, etag=before.etag))
+    assert rotated.input.input_id == before.input_id
+    assert rotated.input.api_key != before.api_key
+    assert rotated.api_secret not in ("", home.ios.api_secret)
+    failure = await refused(home.accounts.RotateInputKey(pb.RotateInputKeyRequest(input_id=before.input_id, etag=before.etag)))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.ABORTED, "STALE_ETAG")
+    fact = await facts.newest(f"muster.definitions.{home.account.account_id}.input.{before.input_id}", 2)
+    assert fact.input.input == rotated.input
+    assert fact.input.api_secret_sha256 == hashlib.sha256(rotated.api_secret.encode()).digest()
+
+
+async def test_a_deactivated_input_stays_so(home: Home, facts: Facts) -> None:
+    request = pb.DeactivateInputRequest(input_id=home.feed.input.input_id)
+    inactive = await home.accounts.DeactivateInput(request)
+    assert inactive.state == account_pb2.INPUT_STATE_INACTIVE
+    assert await home.accounts.DeactivateInput(request) == inactive
+    fact = await facts.newest(f"muster.definitions.{home.account.account_id}.input.{inactive.input_id}", 2)
+    assert fact.input.input == inactive
+
+
+async def test_inputs_are_of_a_kind_a_platform_and_a_workspace(home: Home) -> None:
+    def create(**fields: object) -> pb.CreateInputRequest:
+        return pb.CreateInputRequest(**{"workspace_id": home.workspace.workspace_id, "name": "x"} | fields)  # type: ignore[arg-type]
+
+    failure = await refused(home.accounts.CreateInput(create(kind=account_pb2.INPUT_KIND_PLATFORM)))
+    assert [(v.field, v.reason) for v in failure.violations] == [("platform", "MISSING")]
+    failure = await refused(home.accounts.CreateInput(create(kind=account_pb2.INPUT_KIND_FEED, platform=account_pb2.PLATFORM_WEB)))
+    assert [(v.field, v.reason) for v in failure.violations] == [("platform", "NOT_APPLICABLE")]
+    failure = await refused(home.accounts.CreateInput(create(kind=account_pb2.INPUT_KIND_FEED, workspace_id=9_999)))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "UNKNOWN_WORKSPACE")
+    failure = await refused(home.accounts.CreateInput(create()))
+    assert failure.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert failure.violations[0].field == "kind"
+
+
+async def test_names_are_one_line_of_up_to_100_characters_not_bytes(home: Home) -> None:
+    for name in ("a\0b", "a\u2028b", "a\x7fb", " ", "x" * 101, "\U0001f642" * 101):
+        failure = await refused(home.accounts.CreateWorkspace(pb.CreateWorkspaceRequest(name=name)))
+        assert (failure.code, failure.violations[0].field) == (grpc.StatusCode.INVALID_ARGUMENT, "name")
+    name = "ü\U0001f642" * 50
+    assert (await home.accounts.CreateWorkspace(pb.CreateWorkspaceRequest(name=name))).name == name
+
+
+async def test_lists_page_and_their_tokens_are_of_one_list(home: Home) -> None:
+    for number in range(4):
+        await home.accounts.CreateWorkspace(pb.CreateWorkspaceRequest(name=f"W{number}"))
+    names, token = list[str](), ""
+    while True:
+        page = await home.accounts.ListWorkspaces(pb.ListWorkspacesRequest(page_size=2, page_token=token))
+        names += [workspace.name for workspace in page.workspaces]
+        token = page.next_page_token
+        if not token:
+            break
+        foreign = await refused(home.accounts.ListInputs(pb.ListInputsRequest(page_token=token)))
+        assert (foreign.code, foreign.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN")
+    assert names == ["Shop", "W0", "W1", "W2", "W3"]
+    inputs = await home.accounts.ListInputs(pb.ListInputsRequest(workspace_id=home.workspace.workspace_id, page_size=1))
+    assert list(inputs.inputs) == [home.ios.input]
+    assert inputs.next_page_token
+
+
+async def test_another_account_s_things_do_not_exist(service: Service, home: Home) -> None:
+    stranger = (await service.home(name="Stranger")).accounts
+    input_id, workspace_id = home.ios.input.input_id, home.workspace.workspace_id
+    calls = {
+        "UNKNOWN_INPUT": [
+            stranger.RotateInputKey(pb.RotateInputKeyRequest(input_id=input_id)),
+            stranger.DeactivateInput(pb.DeactivateInputRequest(input_id=input_id)),
+        ],
+        "UNKNOWN_WORKSPACE": [
+            stranger.ListInputs(pb.ListInputsRequest(workspace_id=workspace_id)),
+            stranger.CreateInput(pb.CreateInputRequest(workspace_id=workspace_id, name="x", kind=account_pb2.INPUT_KIND_FEED)),
+        ],
+    }
+    for reason, tried in calls.items():
+        for call in tried:
+            failure = await refused(call)
+            assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, reason)
+    listed = await stranger.ListInputs(pb.ListInputsRequest())
+    assert input_id not in [data_input.input_id for data_input in listed.inputs]
