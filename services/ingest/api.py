@@ -1,0 +1,161 @@
+"""The gRPC ways in: batches of internal services, and who is who."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from muster.ingest.v1 import identity_pb2
+from muster.ingest.v1 import ingest_service_pb2 as pb
+from muster.ingest.v1 import ingest_service_pb2_grpc as pb_grpc
+
+from services.chassis.auth import account_of
+from services.chassis.clock import Clock
+from services.chassis.errors import Unimplemented
+from services.ingest.domain.identities import key_of, normal
+from services.ingest.domain.model import Batch, Fault, Faults, Identity
+from services.ingest.inputs import Inputs
+from services.ingest.intake import Intake
+from services.ingest.protos import batch_from_proto
+from services.ingest.store import Store
+
+Context = Any
+
+# How many requests of a stream may be on their way before the next is read.
+_STREAM_WINDOW = 32
+_CHUNK = 1_000
+
+
+class NotBuilt(Unimplemented):
+    """This version cannot do that."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    batches: int
+    events: int
+    faults: list[Fault]
+
+
+class IngestApi(pb_grpc.IngestServiceServicer):
+    """Batches in."""
+
+    def __init__(self, inputs: Inputs, intake: Intake, clock: Clock) -> None:
+        self._inputs = inputs
+        self._intake = intake
+        self._clock = clock
+
+    async def IngestBatches(self, request: pb.IngestBatchesRequest, context: Context) -> pb.IngestBatchesResponse:
+        """Keep the good batches, name the bad ones."""
+        outcome = await self._ingest(account_of(context), request.input_id, request.batches, patient=False)
+        return pb.IngestBatchesResponse(accepted_batches=outcome.batches, accepted_events=outcome.events, faults=_to_protos(outcome.faults))
+
+    async def StreamBatches(
+        self, request_iterator: AsyncIterator[pb.StreamBatchesRequest], context: Context
+    ) -> AsyncIterator[pb.StreamBatchesResponse]:
+        """An answer for each request, in their order. `accepted_events` counts those of the stream so far, the faults are of this request."""
+        account_id = account_of(context)
+        coming: asyncio.Queue[asyncio.Future[_Outcome] | None] = asyncio.Queue(_STREAM_WINDOW)
+        begun: deque[asyncio.Future[_Outcome]] = deque()
+
+        async def take() -> None:
+            try:
+                async for request in request_iterator:
+                    ingesting = self._ingest(account_id, request.input_id, request.batches, patient=True)
+                    begun.append(asyncio.create_task(ingesting, name="stream request"))
+                    await coming.put(begun[-1])
+                await coming.put(None)
+            except Exception as error:
+                # What came before is answered first.
+                begun.append(asyncio.get_running_loop().create_future())
+                begun[-1].set_exception(error)
+                await coming.put(begun[-1])
+
+        taking = asyncio.create_task(take(), name="stream")
+        acknowledged = events = 0
+        try:
+            while (ingesting := await coming.get()) is not None:
+                outcome = await ingesting
+                begun.popleft()
+                acknowledged += 1
+                events += outcome.events
+                yield pb.StreamBatchesResponse(
+                    acknowledged_requests=acknowledged, accepted_events=events, faults=_to_protos(outcome.faults)
+                )
+        finally:
+            taking.cancel()
+            for ingesting in begun:
+                ingesting.cancel()
+
+    async def _ingest(self, account_id: int, input_id: int, sent: Sequence[Any], *, patient: bool) -> _Outcome:
+        input = self._inputs.of_account(account_id, input_id)
+        now_ms = self._clock.now_ms()
+        good: list[Batch] = []
+        found: list[Fault] = []
+        for index, message in enumerate(sent):
+            faults = Faults(f"batches[{index}]")
+            batch = batch_from_proto(message, input.platform, now_ms, faults)
+            if batch is not None and not faults:
+                good.append(batch)
+            found += faults.found
+        if good:
+            await self._intake.submit(input, good, patient=patient)
+        return _Outcome(len(good), sum(len(batch.events) for batch in good), found)
+
+
+class IdentityApi(pb_grpc.IdentityServiceServicer):
+    """Who is who."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def LookUpIdentities(self, request: pb.LookUpIdentitiesRequest, context: Context) -> AsyncIterator[pb.LookUpIdentitiesResponse]:
+        """The identities of people, in chunks."""
+        account_id = account_of(context)
+        mpids = list(dict.fromkeys(request.mpids))
+        for start in range(0, len(mpids), _CHUNK):
+            profiles = await self._store.profiles(account_id, mpids[start : start + _CHUNK], list(request.types))
+            if profiles:
+                yield pb.LookUpIdentitiesResponse(
+                    profiles=[
+                        pb.Profile(mpid=mpid, identities=[_identity_to_proto(one) for one in found]) for mpid, found in profiles.items()
+                    ]
+                )
+
+    async def FindProfiles(self, request: pb.FindProfilesRequest, context: Context) -> pb.FindProfilesResponse:
+        """The people of identities; an identity that nobody has is left out."""
+        account_id = account_of(context)
+        asked = [(sent, identity) for sent in request.identities if (identity := normal(sent.type, sent.value)) is not None]
+        keys = [key_of(account_id, identity) for _, identity in asked]
+        found = await self._store.find(keys)
+        return pb.FindProfilesResponse(
+            profiles=[pb.FoundProfile(identity=sent, mpid=found[key]) for (sent, _), key in zip(asked, keys, strict=True) if key in found]
+        )
+
+
+class PrivacyApi(pb_grpc.PrivacyServiceServicer):
+    """Erasure and data-subject requests: not built."""
+
+    async def CreateErasure(self, request: pb.CreateErasureRequest, context: Context) -> pb.Erasure:
+        """Not built."""
+        raise NotBuilt("Erasure is not built yet.")
+
+    async def GetErasure(self, request: pb.GetErasureRequest, context: Context) -> pb.Erasure:
+        """Not built."""
+        raise NotBuilt("Erasure is not built yet.")
+
+    async def ExportProfile(self, request: pb.ExportProfileRequest, context: Context) -> AsyncIterator[pb.ExportProfileResponse]:
+        """Not built."""
+        raise NotBuilt("The export of a profile is not built yet.")
+        yield  # a handler of a stream is a generator
+
+
+def _identity_to_proto(identity: Identity) -> identity_pb2.Identity:
+    return identity_pb2.Identity(type=identity.type, value=identity.value)  # type: ignore[arg-type]
+
+
+def _to_protos(faults: Sequence[Fault]) -> list[pb.BatchFault]:
+    return [pb.BatchFault(field=fault.place, description=fault.description, reason=fault.reason.value) for fault in faults]

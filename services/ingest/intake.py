@@ -1,0 +1,324 @@
+"""The one way in behind HTTP and gRPC: what waits is committed in rounds, published, and only then answered.
+
+A round is one transaction: what was sent before, who is who, and the messages in the outbox. While its messages are published the
+next round is committed; the relay keeps the order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.chassis import log as logs
+from services.chassis.bus import Bus
+from services.chassis.clock import Clock
+from services.chassis.errors import ResourceExhausted, Unavailable
+from services.chassis.outbox import Outbox, Relay
+from services.ingest.domain import dedupe
+from services.ingest.domain.identities import Person, decide, key_of
+from services.ingest.domain.model import Batch, Change, Identity
+from services.ingest.facts import Facts
+from services.ingest.identity_cache import IdentityCache
+from services.ingest.inputs import Input
+from services.ingest.settings import IngestSettings
+from services.ingest.store import Store
+
+log = logs.get(__name__)
+
+# Rounds whose messages are on their way. More would not be faster: the relay takes all that is there.
+_ROUNDS_IN_FLIGHT = 4
+
+
+class QueueFull(ResourceExhausted):
+    """More waits already than may."""
+
+
+class BusAway(Unavailable):
+    """NATS does not answer, so nothing can be promised."""
+
+
+class Stopping(Unavailable):
+    """The service takes nothing more; another replica, or the next process, does."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """The batches of a request and who waits for them."""
+
+    input: Input
+    batches: Sequence[Batch]
+    size: int
+    done: asyncio.Future[None]
+
+    def succeed(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A batch that was not sent before, with those of its events that were not."""
+
+    input: Input
+    batch: Batch
+    person: Person
+    event_ids: list[int]
+    # The places in the batch of the events that stay; None: all.
+    stay: list[int] | None = None
+
+
+@dataclass(slots=True)
+class _Round:
+    """What a transaction made: kept aside until it is committed."""
+
+    owners: dict[bytes, int] = field(default_factory=dict)
+    batches: int = 0
+    messages: int = 0
+
+
+class Intake:
+    """A part of the app, started after the relay."""
+
+    def __init__(self, settings: IngestSettings, store: Store, outbox: Outbox, relay: Relay, bus: Bus, clock: Clock) -> None:
+        self._settings = settings
+        self._store = store
+        self._outbox = outbox
+        self._relay = relay
+        self._bus = bus
+        self._clock = clock
+        self._cache = IdentityCache(settings.identity_cache)
+        self._queue: deque[_Waiting] = deque()
+        self._queued = 0
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._in_flight = asyncio.Semaphore(_ROUNDS_IN_FLIGHT)
+        self._publishing: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._ended = asyncio.Event()
+        self._running = False
+
+    async def submit(self, input: Input, batches: Sequence[Batch], *, patient: bool = False) -> None:
+        """Return once JetStream holds all of this, or held it before. Raises QueueFull, or Unavailable with nothing promised.
+
+        `patient` waits for room in the queue instead of raising QueueFull.
+        """
+        size = sum(1 + len(batch.events) for batch in batches)
+        while self._queued and self._queued + size > self._settings.queue_events:
+            if not patient:
+                raise QueueFull("Too many events are waiting.")
+            self._room.clear()
+            await self._room.wait()
+        if self._stopping:
+            raise Stopping("The service is about to stop.")
+        self._check_bus()
+        waiting = _Waiting(input, batches, size, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._queued += size
+        self._work.set()
+        await waiting.done
+
+    async def start(self) -> None:
+        """Nothing to prepare: `run` does the work."""
+        self._stopping = False
+
+    async def run(self) -> None:
+        """The loop; ends after `stop`, once all that waited is answered."""
+        self._running = True
+        try:
+            while True:
+                while not self._queue:
+                    if self._stopping:
+                        return
+                    self._work.clear()
+                    await self._work.wait()
+                await self._in_flight.acquire()
+                await self._round(self._take())
+        finally:
+            self._ended.set()
+
+    async def stop(self) -> None:
+        """Take nothing more, answer what waits."""
+        self._stopping = True
+        self._work.set()
+        if self._running:
+            await self._ended.wait()
+        if self._publishing:
+            await asyncio.wait(self._publishing)
+
+    def _check_bus(self) -> None:
+        # Without NATS nothing is begun, so that nothing is left half done.
+        if not self._bus.is_connected:
+            raise BusAway("NATS does not answer.")
+
+    def _take(self) -> list[_Waiting]:
+        taken = [self._queue.popleft()]
+        size = taken[0].size
+        while self._queue and size + self._queue[0].size <= self._settings.round_events:
+            taken.append(self._queue.popleft())
+            size += taken[-1].size
+        self._queued -= size
+        self._room.set()
+        return taken
+
+    async def _round(self, taken: list[_Waiting]) -> None:
+        try:
+            self._check_bus()
+            round_ = await self._store.database.run_in_transaction(lambda connection: self._commit(connection, taken))
+        except Unavailable as error:
+            log.warning("round_not_committed", error=repr(error), requests=len(taken))
+            self._fail(taken, error)
+        except Exception as error:
+            if len(taken) > 1:
+                # One request must not bring down the others of its round.
+                log.error("round_failed", exc_info=error, requests=len(taken))
+                self._in_flight.release()
+                for waiting in taken:
+                    await self._in_flight.acquire()
+                    await self._round([waiting])
+                return
+            self._fail(taken, error)
+        else:
+            self._cache.take(round_.owners)
+            log.debug("round_committed", requests=len(taken), batches=round_.batches, messages=round_.messages)
+            task = asyncio.create_task(self._publish(taken), name="publish")
+            self._publishing.add(task)
+            task.add_done_callback(self._publishing.discard)
+            return
+        self._in_flight.release()
+
+    def _fail(self, taken: list[_Waiting], error: Exception) -> None:
+        for waiting in taken:
+            waiting.fail(error)
+
+    async def _publish(self, taken: list[_Waiting]) -> None:
+        # Also where there was nothing new: what the same ids brought earlier may still be in the outbox.
+        try:
+            await self._relay.flush(timeout_seconds=self._settings.publish_seconds)
+        except Exception as error:
+            log.warning("round_not_published", error=repr(error), requests=len(taken))
+            self._fail(taken, error)
+        else:
+            for waiting in taken:
+                waiting.succeed()
+        finally:
+            self._in_flight.release()
+
+    # --- the transaction
+
+    async def _commit(self, connection: AsyncConnection, taken: Sequence[_Waiting]) -> _Round:
+        now_ms = self._clock.now_ms()
+        round_ = _Round()
+        kept = await self._not_sent_before(connection, taken, now_ms)
+        if not kept:
+            return round_
+        mpids, added = await self._resolve(connection, kept, round_)
+        facts = Facts(partitions=self._settings.partitions, receive_time_ms=now_ms)
+        for one, mpid in zip(kept, mpids, strict=True):
+            _tell(facts, one, mpid, added)
+        messages = facts.outgoing()
+        await self._outbox.add(connection, messages, now_ms=now_ms)
+        round_.batches, round_.messages = len(kept), len(messages)
+        return round_
+
+    async def _not_sent_before(self, connection: AsyncConnection, taken: Sequence[_Waiting], now_ms: int) -> list[_Kept]:
+        requests = [(waiting.input, batch, _request_key(waiting.input, batch)) for waiting in taken for batch in waiting.batches]
+        new = await self._store.remember(connection, (key for _, _, key in requests if key), now_ms=now_ms)
+        kept: list[_Kept] = []
+        keys_of: list[list[bytes]] = []
+        for input, batch, key in requests:
+            if key:
+                if key not in new:
+                    continue
+                # Twice in one round, the first counts.
+                new.discard(key)
+            keys = dedupe.message_keys(input.account_id, input.input_id, batch)
+            ids = dedupe.event_ids(input.account_id, input.input_id, batch, keys)
+            person = Person(batch.mpid, [key_of(input.account_id, identity) for identity in batch.identities])
+            kept.append(_Kept(input, batch, person, ids))
+            keys_of.append(keys)
+        new = await self._store.remember(connection, (key for keys in keys_of for key in keys if key), now_ms=now_ms)
+        for one, keys in zip(kept, keys_of, strict=True):
+            stay = []
+            for place, key in enumerate(keys):
+                if not key or key in new:
+                    stay.append(place)
+                    new.discard(key)
+            if len(stay) < len(keys):
+                one.stay = stay
+        return kept
+
+    async def _resolve(self, connection: AsyncConnection, kept: Sequence[_Kept], round_: _Round) -> tuple[list[int], dict[bytes, int]]:
+        """The MPID of each batch, and the identities that are new."""
+        people = [one.person for one in kept]
+        known, missing = self._cache.look_up(key for person in people for key in person.keys)
+        if missing:
+            round_.owners = await self._store.owners(connection, missing)
+            known.update(round_.owners)
+        decision = decide(people, known, _draw)
+        if decision.added:
+            account_of = {
+                key: (one.input.account_id, identity)
+                for one in kept
+                for key, identity in zip(one.person.keys, one.batch.identities, strict=True)
+                if key in decision.added
+            }
+            entered = decision.added
+            faster = await self._store.add(connection, account_of, entered)
+            if faster:
+                # Another process met some of these people at the same time: decide again with what it told.
+                decision = decide(people, {**known, **faster}, _draw)
+                moved = {key: mpid for key, mpid in decision.added.items() if entered[key] != mpid}
+                if moved:
+                    await self._store.move(connection, moved)
+                round_.owners.update(faster)
+            round_.owners.update(decision.added)
+        return decision.mpids, decision.added
+
+
+def _request_key(input: Input, batch: Batch) -> bytes:
+    return dedupe.request_key(input.account_id, input.input_id, batch.request_id) if batch.request_id else b""
+
+
+def _draw() -> int:
+    """A new MPID: any signed 64-bit number but zero."""
+    while not (drawn := secrets.randbits(64)):
+        continue
+    return drawn - (1 << 64) if drawn >= 1 << 63 else drawn
+
+
+def _tell(facts: Facts, one: _Kept, mpid: int, added: dict[bytes, int]) -> None:
+    batch = one.batch
+    # Each new identity is told once, with the batch that brought it first.
+    new = [identity for key, identity in zip(one.person.keys, batch.identities, strict=True) if added.pop(key, None) is not None]
+    changes = batch.changes
+    if one.stay is not None:
+        changes = [change for change in changes if change.of_event < 0 or change.of_event in one.stay]
+    if new or not (changes or batch.events):
+        # Also one that only says "here": it makes the person known in the workspace.
+        _tell_new(facts, one, mpid, changes, new)
+    else:
+        for change in changes:
+            facts.add_change(one.input, mpid, change)
+    if one.stay is None:
+        events, ids = batch.events, one.event_ids
+    else:
+        events, ids = [batch.events[place] for place in one.stay], [one.event_ids[place] for place in one.stay]
+    if events:
+        facts.add_events(one.input, mpid, batch.context, events, ids)
+
+
+def _tell_new(facts: Facts, one: _Kept, mpid: int, changes: Sequence[Change], new: Sequence[Identity]) -> None:
+    first, *others = changes or [Change(time_ms=one.batch.time_ms)]
+    facts.add_change(one.input, mpid, first, new)
+    for change in others:
+        facts.add_change(one.input, mpid, change)

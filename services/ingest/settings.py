@@ -1,0 +1,25 @@
+"""The settings of ingest, the only reader of its environment."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from services.chassis.settings import Port, ServiceSettings
+
+
+class IngestSettings(ServiceSettings):
+    """Read from MUSTER_INGEST_<SETTING> or MUSTER_<SETTING>."""
+
+    service: ClassVar[str] = "ingest"
+
+    grpc_port: Port = Field(default=7002, description="The port that gRPC listens on; 0 takes a free one.")
+    http_host: str = Field(default="127.0.0.1", description="The address that the HTTP Events API listens on.")
+    http_port: Port = Field(default=7080, description="The port that the HTTP Events API listens on; 0 takes a free one.")
+    queue_events: int = Field(default=20_000, ge=1, description="How many events may wait; a request that finds more is answered 429.")
+    round_events: int = Field(default=4_000, ge=1, description="How many events are committed in one transaction, if so many wait.")
+    publish_seconds: float = Field(
+        default=10, gt=0, description="How long a request waits for JetStream's acknowledgement before it is answered 503."
+    )
+    identity_cache: int = Field(default=200_000, ge=0, description="How many identities are kept in memory.")
