@@ -1,0 +1,3 @@
+from services.forwarder.app import main
+
+main()

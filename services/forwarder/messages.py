@@ -1,0 +1,153 @@
+"""The ways in from NATS: audiences as defined, members as evaluated, identities as collected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError
+from muster.definition.v1 import audience_pb2
+from muster.definition.v1 import facts_pb2 as definition_facts
+from muster.evaluator.v1 import facts_pb2 as evaluator_facts
+from muster.ingest.v1 import facts_pb2 as ingest_facts
+
+from services.chassis import log as logs
+from services.chassis.clock import Clock
+from services.chassis.consumer import Hopeless, Message
+from services.forwarder.closing import close
+from services.forwarder.following import apply_facts
+from services.forwarder.stores.members import ACTIVE, DELETED, Audience
+from services.forwarder.stores.store import Store, Tx
+
+log = logs.get(__name__)
+
+Wake = Callable[[Iterable[int]], None]
+M = TypeVar("M", definition_facts.DefinitionFact, evaluator_facts.MembershipChanges, ingest_facts.ProfileChanges)
+
+_STATES = {
+    audience_pb2.AUDIENCE_STATE_DRAFT: "draft",
+    audience_pb2.AUDIENCE_STATE_ACTIVE: ACTIVE,
+    audience_pb2.AUDIENCE_STATE_INACTIVE: "inactive",
+    audience_pb2.AUDIENCE_STATE_DELETED: DELETED,
+}
+
+
+class DefinitionMessages:
+    """Keeps the copy of the audiences. One that becomes inactive is empty for its partners; a deleted one's connections end."""
+
+    def __init__(self, store: Store, clock: Clock, wake: Wake, snapshots_wanted: Callable[[], None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._wake = wake
+        self._snapshots_wanted = snapshots_wanted
+
+    async def handle(self, messages: list[Message]) -> None:
+        """Take the newest state of audiences; other kinds are passed over."""
+        told: dict[tuple[int, int], Audience] = {}
+        for message in messages:
+            fact = _parsed(definition_facts.DefinitionFact, message)
+            if fact.WhichOneof("state") == "audience":
+                audience = _audience(fact)
+                known = told.get(audience.key)
+                if known is None or known.version < audience.version:
+                    told[audience.key] = audience
+        if told:
+            now_ms = self._clock.now_ms()
+            woken = await self._store.write(lambda tx: self._take(tx, list(told.values()), now_ms))
+            self._wake(woken)
+            self._snapshots_wanted()
+
+    async def _take(self, tx: Tx, told: Sequence[Audience], now_ms: int) -> list[int]:
+        known = await tx.audiences.get_many([audience.key for audience in told], lock=True)
+        woken: list[int] = []
+        for audience in told:
+            before = known.get(audience.key)
+            if before is not None and before.version >= audience.version:
+                continue
+            await tx.audiences.save(audience)
+            if before is None or before.state == audience.state:
+                continue
+            ids = (await tx.connections.of_audiences([audience.key])).get(audience.key, [])
+            log.info("audience_state_changed", audience_id=audience.audience_id, state=audience.state, connections=len(ids))
+            for id in ids:
+                if audience.state == DELETED:
+                    await close(tx, audience.account_id, id, now_ms=now_ms)
+                else:
+                    await tx.members.mark_all(id, audience.key, since_ms=now_ms)
+            woken += ids
+        return woken
+
+
+class MembershipMessages:
+    """Follows the members of connected audiences."""
+
+    def __init__(self, store: Store, clock: Clock, wake: Wake, snapshots_wanted: Callable[[], None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._wake = wake
+        self._snapshots_wanted = snapshots_wanted
+
+    async def handle(self, messages: list[Message]) -> None:
+        """Take who came and who went."""
+        facts = [(_parsed(evaluator_facts.MembershipChanges, message), message.data) for message in messages]
+        woken, wanted = await apply_facts(self._store, facts, now_ms=self._clock.now_ms())
+        self._wake(woken)
+        if wanted:
+            self._snapshots_wanted()
+
+
+class ProfileMessages:
+    """Lets members be looked at again whose identities changed."""
+
+    def __init__(self, store: Store, clock: Clock, wake: Wake) -> None:
+        self._store = store
+        self._clock = clock
+        self._wake = wake
+
+    async def handle(self, messages: list[Message]) -> None:
+        """Take whose identities changed; anything else about people is passed over."""
+        changed: dict[int, set[int]] = {}
+        for message in messages:
+            fact = _parsed(ingest_facts.ProfileChanges, message)
+            for change in fact.changes:
+                if change.added_identities or change.removed_identities or change.merged_into or change.deleted:
+                    people = changed.setdefault(fact.account_id, set())
+                    people.add(change.mpid)
+                    if change.merged_into:
+                        people.add(change.merged_into)
+        if not changed:
+            return
+        async with self._store.read() as tx:
+            connected = await tx.connections.accounts()
+        concerned = {account: people for account, people in changed.items() if account in connected}
+        if concerned:
+            now_ms = self._clock.now_ms()
+            self._wake(await self._store.write(lambda tx: _mark(tx, concerned, now_ms)))
+
+
+async def _mark(tx: Tx, people: dict[int, set[int]], now_ms: int) -> set[int]:
+    woken: set[int] = set()
+    for account_id, mpids in sorted(people.items()):
+        woken |= await tx.members.mark_members(account_id, sorted(mpids), since_ms=now_ms)
+    return woken
+
+
+def _audience(fact: definition_facts.DefinitionFact) -> Audience:
+    state = _STATES.get(fact.audience.state)
+    if state is None:
+        raise Hopeless(f"the audience's state {fact.audience.state} is not known to this version")
+    return Audience(
+        account_id=fact.account_id,
+        audience_id=fact.audience.audience_id,
+        name=fact.audience.name,
+        external_name=fact.audience.external_name,
+        state=state,
+        version=fact.version,
+    )
+
+
+def _parsed(type: type[M], message: Message) -> M:
+    try:
+        return type.FromString(message.data)
+    except DecodeError:
+        raise Hopeless(f"not a {type.DESCRIPTOR.full_name}") from None
