@@ -1,0 +1,306 @@
+"""`muster audience`: who is to be reached, and who is."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from google.protobuf.json_format import Parse, ParseError
+from muster.definition.v1 import audience_pb2, definition_pb2
+from muster.definition.v1 import definition_service_pb2 as pb
+from muster.evaluator.v1 import evaluator_service_pb2 as evaluator_pb
+from muster.forwarder.v1 import connection_pb2, forwarder_service_pb2
+from rich.markup import escape
+
+from cli import words
+from cli.client import Muster
+from cli.faults import CliFault, ExitCode, bad_input
+from cli.output import AccountOption, JsonOption, as_dict, console, count, fields, note, print_json, table, when, word
+from cli.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Who is to be reached, and who is.")
+
+AudienceArgument = Annotated[int, typer.Argument(min=1, metavar="AUDIENCE", help="The number of the audience.")]
+DefinitionOption = Annotated[str, typer.Option("--definition", help="A file with the definition as JSON; `-` reads standard input.")]
+
+_NAMED_STATES = {word(name, "AUDIENCE_STATE_"): number for name, number in audience_pb2.AudienceState.items() if number}
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="At most 100 characters.")],
+    definition: DefinitionOption,
+    workspace: Annotated[list[int], typer.Option(min=1, help="A workspace to read; may be repeated.")],
+    input_id: Annotated[list[int] | None, typer.Option("--input", min=1, help="An input to read; may be repeated. None: all.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated.")] = None,
+    external_name: Annotated[str, typer.Option(help="What partners see; otherwise the name.")] = "",
+    description: Annotated[str, typer.Option(help="For colleagues.")] = "",
+    activate: Annotated[bool, typer.Option("--activate", help="Activate it at once.")] = False,
+    account: AccountOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Save an audience as a draft."""
+    audience = audience_pb2.Audience(
+        name=name,
+        external_name=external_name,
+        workspace_ids=workspace,
+        input_ids=input_id or [],
+        definition=read_definition(definition),
+        tags=tag or [],
+        description=description,
+    )
+    with Muster(Settings.load(), account) as muster:
+        made = muster.call(muster.audiences.CreateAudience, pb.CreateAudienceRequest(audience=audience), service="definition")
+        if activate:
+            request = pb.ActivateAudienceRequest(audience_id=made.audience_id, etag=made.etag)
+            made = muster.call(muster.audiences.ActivateAudience, request, service="definition")
+    _show(made, as_json)
+
+
+@app.command("activate")
+def activate(audience: AudienceArgument, account: AccountOption = None, as_json: JsonOption = False) -> None:
+    """Start to evaluate an audience, so that it can be connected."""
+    with Muster(Settings.load(), account) as muster:
+        request = pb.ActivateAudienceRequest(audience_id=audience)
+        _show(muster.call(muster.audiences.ActivateAudience, request, service="definition"), as_json)
+
+
+@app.command("deactivate")
+def deactivate(audience: AudienceArgument, account: AccountOption = None, as_json: JsonOption = False) -> None:
+    """Stop to evaluate an audience: it has no members then, and partners are told so."""
+    with Muster(Settings.load(), account) as muster:
+        request = pb.DeactivateAudienceRequest(audience_id=audience)
+        _show(muster.call(muster.audiences.DeactivateAudience, request, service="definition"), as_json)
+
+
+@app.command("delete")
+def delete(
+    audience: AudienceArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    account: AccountOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete an audience; its connections end. Refused while other audiences use it."""
+    with Muster(Settings.load(), account) as muster:
+        if not yes:
+            if as_json or not sys.stdin.isatty():
+                raise bad_input("Deleting an audience ends its connections.", hint="Say that you mean it with --yes.")
+            found = muster.call(muster.audiences.GetAudience, pb.GetAudienceRequest(audience_id=audience), service="definition")
+            typer.confirm(f"Delete the audience {found.name!r} and end its connections?", abort=True)
+        request = pb.DeleteAudienceRequest(audience_id=audience)
+        _show(muster.call(muster.audiences.DeleteAudience, request, service="definition"), as_json)
+
+
+@app.command("show")
+def show(audience: AudienceArgument, account: AccountOption = None, as_json: JsonOption = False) -> None:
+    """Show an audience: its definition, its size, its connections."""
+    with Muster(Settings.load(), account) as muster:
+        found = muster.call(muster.audiences.GetAudience, pb.GetAudienceRequest(audience_id=audience), service="definition")
+        statistics = _statistics(muster, audience)
+        connections = _connections(muster, audience)
+    if as_json:
+        document = as_dict(found)
+        document["statistics"] = as_dict(statistics) if statistics else None
+        document["connections"] = [as_dict(connection) for connection in connections] if connections is not None else None
+        print_json(document)
+        return
+    _print_audience(found)
+    if statistics is not None:
+        fields(_figures(statistics))
+    else:
+        note("Sizes are not known: the evaluator service does not answer.")
+    console.print()
+    for line in words.lines(found.definition):
+        console.print(escape(line))
+    for connection in connections or []:
+        state = word(connection_pb2.ConnectionState.Name(connection.state), "CONNECTION_STATE_")
+        fault = f": {connection.fault.message}" if connection.HasField("fault") else ""
+        line = f"connection {connection.connection_id}: {state}, {count(connection.delivered_members)} delivered{fault}"
+        console.print(escape(line))
+    if connections is None:
+        note("Connections are not known: the forwarder service does not answer.")
+
+
+@app.command("list")
+def list_audiences(
+    tag: Annotated[list[str] | None, typer.Option(help="With this tag; may be repeated, then with all of them.")] = None,
+    state: Annotated[list[str] | None, typer.Option(help=f"In this state: {', '.join(_NAMED_STATES)}; may be repeated.")] = None,
+    search: Annotated[str, typer.Option(help="A part of the name.")] = "",
+    account: AccountOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the audiences of the account with their sizes; deleted ones only with --state deleted."""
+    unknown = [name for name in state or [] if name not in _NAMED_STATES]
+    if unknown:
+        raise bad_input(f"There is no state {unknown[0]!r}.", hint=f"There are: {', '.join(_NAMED_STATES)}.")
+    states = [_NAMED_STATES[name] for name in state or []]
+    with Muster(Settings.load(), account) as muster:
+        request = pb.ListAudiencesRequest(tags=tag or [], states=states, search=search)
+        pages = muster.pages(muster.audiences.ListAudiences, request, service="definition")
+        audiences = [audience for page in pages for audience in page.audiences]
+        known = _all_statistics(muster) if audiences else {}
+    if as_json:
+        documents = []
+        for audience in audiences:
+            statistics = (known or {}).get(audience.audience_id)
+            documents.append({**as_dict(audience), "statistics": as_dict(statistics) if statistics else None})
+        print_json({"audiences": documents})
+        return
+    rows = [_row(audience, (known or {}).get(audience.audience_id)) for audience in audiences]
+    columns = ["audience", "name", "state", "size", "adds", "drops", "tags"]
+    table(columns, rows, right=["audience", "size", "adds", "drops"], empty="No audiences: `muster audience create` makes one.")
+    if known is None:
+        note("Sizes are not known: the evaluator service does not answer.")
+
+
+@app.command("members")
+def members(
+    audience: AudienceArgument,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many; 0: all.")] = 0,
+    account: AccountOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the members, an MPID a line."""
+    with Muster(Settings.load(), account) as muster:
+        request = evaluator_pb.ListMembersRequest(audience_id=audience)
+        answers = muster.stream(muster.evaluator.ListMembers, request, service="evaluator")
+        first = next(answers, evaluator_pb.ListMembersResponse())
+        header = first.header
+        mpids = (mpid for answer in itertools.chain([first], answers) for mpid in answer.mpids)
+        chosen = itertools.islice(mpids, limit or None)
+        if as_json:
+            print_json({**as_dict(header), "mpids": [str(mpid) for mpid in chosen]})
+            return
+        for mpid in chosen:
+            sys.stdout.write(f"{mpid}\n")
+    note(f"{count(header.size)} members, as of {when(header.moment.as_of_ms)}.")
+
+
+@app.command("estimate")
+def estimate(
+    audience: Annotated[int | None, typer.Argument(min=1, metavar="[AUDIENCE]", help="A saved audience, a draft for example.")] = None,
+    definition: Annotated[str, typer.Option("--definition", help="Or a file with a definition as JSON; `-` reads standard input.")] = "",
+    workspace: Annotated[list[int] | None, typer.Option(min=1, help="A workspace to read; may be repeated.")] = None,
+    input_id: Annotated[list[int] | None, typer.Option("--input", min=1, help="An input to read; may be repeated. None: all.")] = None,
+    account: AccountOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Count who would be in an audience now, without saving or activating it."""
+    if (audience is None) == (not definition):
+        raise bad_input("Estimate what? Give the number of an audience, or --definition FILE with --workspace.")
+    with Muster(Settings.load(), account) as muster:
+        if audience is not None:
+            saved = muster.call(muster.audiences.GetAudience, pb.GetAudienceRequest(audience_id=audience), service="definition")
+            tree, workspaces, inputs = saved.definition, list(saved.workspace_ids), list(saved.input_ids)
+        else:
+            tree, workspaces, inputs = read_definition(definition), workspace or [], input_id or []
+        if not workspaces:
+            raise bad_input("Of which workspace? Give --workspace.")
+        request = evaluator_pb.EstimateRequest(definition=tree, workspace_ids=workspaces, input_ids=inputs)
+        answer = muster.call(muster.evaluator.Estimate, request, service="evaluator")
+    if as_json:
+        print_json(as_dict(answer))
+        return
+    share = f" ({answer.size / answer.candidates:.1%})" if answer.candidates else ""
+    fields(
+        [
+            ("size", count(answer.size) + share),
+            ("candidates", count(answer.candidates)),
+            ("as of", when(answer.moment.as_of_ms)),
+            ("behind by", f"{answer.moment.lag_ms} ms" if answer.moment.lag_ms else ""),
+        ]
+    )
+
+
+def read_definition(source: str) -> definition_pb2.Definition:
+    """A definition from a file, or from standard input for `-`: `{"root": {...}}` in protobuf's JSON."""
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text()
+    except (OSError, UnicodeDecodeError) as fault:
+        raise bad_input(f"The definition can't be read: {fault}") from None
+    try:
+        return Parse(text, definition_pb2.Definition())
+    except ParseError as fault:
+        place = "standard input" if source == "-" else source
+        raise bad_input(f"{place} is not a definition: {fault}", hint="docs/cli.md shows one.") from None
+
+
+def _statistics(muster: Muster, audience_id: int) -> evaluator_pb.AudienceStatistics | None:
+    """The figures of an audience; None where the evaluator is away."""
+    request = evaluator_pb.GetAudienceStatisticsRequest(audience_id=audience_id)
+    try:
+        return muster.call(muster.evaluator.GetAudienceStatistics, request, service="evaluator")
+    except CliFault as fault:
+        if fault.exit_code is ExitCode.UNAVAILABLE:
+            return None
+        if fault.code == "NOT_FOUND":
+            # The evaluator follows the definitions, and may be a moment behind.
+            return evaluator_pb.AudienceStatistics(audience_id=audience_id)
+        raise
+
+
+def _all_statistics(muster: Muster) -> dict[int, evaluator_pb.AudienceStatistics] | None:
+    """The figures of all audiences by number; None where the evaluator is away."""
+    try:
+        answer = muster.call(muster.evaluator.ListAudienceStatistics, evaluator_pb.ListAudienceStatisticsRequest(), service="evaluator")
+    except CliFault as fault:
+        if fault.exit_code is ExitCode.UNAVAILABLE:
+            return None
+        raise
+    return {statistics.audience_id: statistics for statistics in answer.statistics}
+
+
+def _connections(muster: Muster, audience_id: int) -> list[connection_pb2.Connection] | None:
+    """The connections of an audience; None where the forwarder is away."""
+    request = forwarder_service_pb2.ListConnectionsRequest(audience_id=audience_id)
+    try:
+        pages = muster.pages(muster.connections.ListConnections, request, service="forwarder")
+        return [connection for page in pages for connection in page.connections]
+    except CliFault as fault:
+        if fault.exit_code is ExitCode.UNAVAILABLE:
+            return None
+        raise
+
+
+def _row(audience: audience_pb2.Audience, statistics: evaluator_pb.AudienceStatistics | None) -> tuple[object, ...]:
+    state = word(audience_pb2.AudienceState.Name(audience.state), "AUDIENCE_STATE_")
+    live = statistics is not None and statistics.state == evaluator_pb.POPULATION_STATE_LIVE
+    figures = (count(statistics.size), count(statistics.adds), count(statistics.drops)) if statistics and live else ("", "", "")
+    return (audience.audience_id, audience.name, state, *figures, ", ".join(audience.tags))
+
+
+def _figures(statistics: evaluator_pb.AudienceStatistics) -> list[tuple[str, object]]:
+    if statistics.state != evaluator_pb.POPULATION_STATE_LIVE:
+        return [("size", "not evaluated")]
+    return [
+        ("size", count(statistics.size)),
+        ("last 24 h", f"{count(statistics.adds)} added, {count(statistics.drops)} dropped"),
+        ("volatility", f"{statistics.volatility:.2f}" if statistics.HasField("volatility") else "-"),
+        ("as of", when(statistics.moment.as_of_ms)),
+    ]
+
+
+def _show(audience: audience_pb2.Audience, as_json: bool) -> None:
+    if as_json:
+        print_json(as_dict(audience))
+    else:
+        _print_audience(audience)
+
+
+def _print_audience(audience: audience_pb2.Audience) -> None:
+    fields(
+        [
+            ("audience", audience.audience_id),
+            ("name", audience.name),
+            ("external name", audience.external_name),
+            ("description", audience.description),
+            ("state", word(audience_pb2.AudienceState.Name(audience.state), "AUDIENCE_STATE_")),
+            ("revision", audience.revision),
+            ("workspaces", ", ".join(map(str, audience.workspace_ids))),
+            ("inputs", ", ".join(map(str, audience.input_ids)) or "all"),
+            ("tags", ", ".join(audience.tags)),
+        ]
+    )

@@ -1,0 +1,86 @@
+"""`muster input`: where data comes from, and the keys to send it with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from muster.definition.v1 import account_pb2
+from muster.definition.v1 import definition_service_pb2 as pb
+
+from cli.client import Muster
+from cli.faults import bad_input
+from cli.output import AccountOption, JsonOption, as_dict, fields, note, print_json, table, word
+from cli.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Where data comes from, and the keys to send it with.")
+
+_PLATFORMS = {word(name, "PLATFORM_").replace(" ", "-"): number for name, number in account_pb2.Platform.items() if number}
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="1 to 100 characters.")],
+    workspace: Annotated[int, typer.Option(min=1, help="The workspace that it belongs to.")],
+    platform: Annotated[str, typer.Option(help=f"An app's platform: {', '.join(_PLATFORMS)}.")] = "",
+    feed: Annotated[bool, typer.Option("--feed", help="A feed of a server or partner, in place of a platform.")] = False,
+    account: AccountOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an input. Its secret is shown here and never again."""
+    if feed == bool(platform):
+        raise bad_input("An input is either of a platform or a feed: give --platform NAME or --feed.")
+    if platform and platform not in _PLATFORMS:
+        raise bad_input(f"There is no platform {platform!r}.", hint=f"There are: {', '.join(_PLATFORMS)}.")
+    request = pb.CreateInputRequest(workspace_id=workspace, name=name)
+    request.kind = account_pb2.INPUT_KIND_FEED if feed else account_pb2.INPUT_KIND_PLATFORM
+    if platform:
+        request.platform = _PLATFORMS[platform]
+    with Muster(Settings.load(), account) as muster:
+        answer = muster.call(muster.accounts.CreateInput, request, service="definition")
+    if as_json:
+        print_json(as_dict(answer))
+        return
+    fields(
+        [
+            ("input", answer.input.input_id),
+            ("name", answer.input.name),
+            ("source", _source(answer.input)),
+            ("API key", answer.input.api_key),
+            ("API secret", answer.api_secret),
+        ]
+    )
+    note("Keep the secret now: it can't be shown again.")
+
+
+@app.command("list")
+def list_inputs(
+    workspace: Annotated[int, typer.Option(min=0, help="Of this workspace only.")] = 0,
+    account: AccountOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the inputs of the account, with their keys."""
+    with Muster(Settings.load(), account) as muster:
+        pages = muster.pages(muster.accounts.ListInputs, pb.ListInputsRequest(workspace_id=workspace), service="definition")
+        inputs = [item for page in pages for item in page.inputs]
+    if as_json:
+        print_json({"inputs": [as_dict(item) for item in inputs]})
+        return
+    rows = [
+        (
+            item.input_id,
+            item.name,
+            item.workspace_id,
+            _source(item),
+            item.api_key,
+            word(account_pb2.InputState.Name(item.state), "INPUT_STATE_"),
+        )
+        for item in inputs
+    ]
+    table(["input", "name", "workspace", "source", "API key", "state"], rows, right=["input", "workspace"], empty="No inputs.")
+
+
+def _source(item: account_pb2.Input) -> str:
+    if item.kind == account_pb2.INPUT_KIND_FEED:
+        return "feed"
+    return word(account_pb2.Platform.Name(item.platform), "PLATFORM_")
