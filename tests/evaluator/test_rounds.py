@@ -72,7 +72,7 @@ async def test_a_restart_tells_what_time_changed_while_nobody_counted(home: Home
     for _ in range(2):
         async with home.evaluator() as evaluator:
             expected = seed_members(happenings + later, clock.now_ms())
-            await home.until(lambda: home.follower.members[1] == expected)  # noqa: B023 - awaited at once
+            await home.until(lambda: home.follower.members[1] == expected)
             assert await members(evaluator, 1) == expected
         await clock.advance(5 * 3600)
 

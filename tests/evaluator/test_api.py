@@ -1,0 +1,150 @@
+"""The evaluator's gRPC methods, over a real server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import pytest
+from muster.definition.v1 import definition_pb2
+from muster.evaluator.v1 import evaluator_service_pb2 as pb
+from muster.evaluator.v1 import evaluator_service_pb2_grpc as rpc
+
+from services.chassis import auth
+from services.chassis.app import running
+from services.chassis.clock import SystemClock
+from services.chassis.errors import from_rpc_error
+from services.chassis.server import GrpcServer
+from services.evaluator.api import Evaluator
+from tests.conftest import TOKEN_SECRET
+from tests.evaluator.conftest import Home
+from tests.evaluator.world import ACCOUNT, INSTALL, SESSION_START, WORKSPACE, Happening, criterion, seed_definition
+from tests.fakes.clock import ManualClock
+
+HOUR = 3_600_000
+
+
+class Client:
+    """The stub with the token of an account."""
+
+    def __init__(self, stub: Any) -> None:
+        self._stub = stub
+
+    def call(self, method: str, request: Any, account_id: int = ACCOUNT) -> Any:
+        now = datetime.now(UTC)
+        token = auth.mint(TOKEN_SECRET, account_id=account_id, subject="test", roles=["admin"], ttl=timedelta(hours=1), now=now)
+        return getattr(self._stub, method)(request, metadata=(("authorization", f"Bearer {token}"),))
+
+
+@asynccontextmanager
+async def serving(home: Home) -> AsyncIterator[Client]:
+    """An evaluator and its API."""
+    async with home.evaluator() as evaluator:
+        server = GrpcServer(home.settings, SystemClock())
+        full_name = pb.DESCRIPTOR.services_by_name["EvaluatorService"].full_name
+        server.add(rpc.add_EvaluatorServiceServicer_to_server, Evaluator(evaluator.rounds, home.clock), full_name)
+        async with running(server), grpc.aio.insecure_channel(server.address) as channel:
+            yield Client(rpc.EvaluatorServiceStub(channel))
+
+
+async def populated(home: Home, clock: ManualClock) -> None:
+    """Twenty people, installed 1 to 20 hours ago; number 5 has three sessions."""
+    now = clock.now_ms()
+    await home.world.workspace()
+    await home.world.audience(1, seed_definition())
+    await home.world.events([Happening(mpid, now - mpid * HOUR, INSTALL) for mpid in range(1, 21)])
+    await home.world.events([Happening(5, now, SESSION_START)] * 3)
+    await home.until(lambda: len(home.follower.members[1]) == 19)
+
+
+async def failure(call: Any) -> Any:
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call
+    return from_rpc_error(error.value)
+
+
+@pytest.fixture
+def database_url(tmp_path: Any) -> str:
+    """The API does not know the database: one kind is enough."""
+    return f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
+
+
+async def test_statistics_tell_size_adds_drops_and_volatility(home: Home, clock: ManualClock) -> None:
+    async with serving(home) as client:
+        await populated(home, clock)
+        await home.world.events([Happening(6, clock.now_ms(), SESSION_START)] * 3)
+        await home.until(lambda: len(home.follower.members[1]) == 18)
+        statistics = await client.call("GetAudienceStatistics", pb.GetAudienceStatisticsRequest(audience_id=1))
+        assert (statistics.state, statistics.size, statistics.revision) == (pb.POPULATION_STATE_LIVE, 18, 1)
+        assert statistics.adds - statistics.drops == 18
+        assert statistics.volatility == (statistics.adds + statistics.drops) / 18
+        assert statistics.moment.as_of_ms == clock.now_ms()
+        assert statistics.moment.pending_messages == 0
+
+
+async def test_members_come_with_the_rounds_to_follow_from(home: Home, clock: ManualClock) -> None:
+    async with serving(home) as client:
+        await populated(home, clock)
+        parts = [part async for part in client.call("ListMembers", pb.ListMembersRequest(audience_id=1))]
+        assert {mpid for part in parts for mpid in part.mpids} == set(range(1, 21)) - {5}
+        header = parts[0].header
+        assert header.size == 19
+        rounds = {position.partition: position.round for position in header.rounds}
+        assert all(rounds[partition] >= round_ for (_, partition), round_ in home.follower.rounds.items())
+
+
+async def test_an_estimate_is_the_size_that_the_audience_would_have(home: Home, clock: ManualClock) -> None:
+    async with serving(home) as client:
+        await populated(home, clock)
+        definition = definition_pb2.Definition(
+            root=definition_pb2.Node(
+                id="both",
+                all=definition_pb2.Group(nodes=[criterion(INSTALL, hours=10), criterion(SESSION_START, fewer_than=3)]),
+            )
+        )
+        definition.root.all.nodes[0].id, definition.root.all.nodes[1].id = "installed", "few sessions"
+        estimate = await client.call("Estimate", pb.EstimateRequest(definition=definition, workspace_ids=[WORKSPACE]))
+        assert (estimate.size, estimate.candidates) == (9, 20)
+        assert {node.node_id: node.size for node in estimate.nodes} == {"both": 9, "installed": 10, "few sessions": 19}
+
+
+async def test_another_account_sees_nothing(home: Home, clock: ManualClock) -> None:
+    async with serving(home) as client:
+        await populated(home, clock)
+        other = 8
+        fault = await failure(client.call("GetAudienceStatistics", pb.GetAudienceStatisticsRequest(audience_id=1), other))
+        assert (fault.code, fault.reason) == (grpc.StatusCode.NOT_FOUND, "AUDIENCE_NOT_FOUND")
+        estimate = pb.EstimateRequest(definition=seed_definition(), workspace_ids=[WORKSPACE])
+        fault = await failure(client.call("Estimate", estimate, other))
+        assert [violation.reason for violation in fault.violations] == ["UNKNOWN_WORKSPACE"]
+        listed = await client.call("ListAudienceStatistics", pb.ListAudienceStatisticsRequest(), other)
+        assert not listed.statistics
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            [part async for part in client.call("ListMembers", pb.ListMembersRequest(audience_id=1), other)]
+        assert error.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+async def test_what_this_version_does_not_evaluate_is_told_with_its_place(home: Home, clock: ManualClock) -> None:
+    async with serving(home) as client:
+        await populated(home, clock)
+        definition = seed_definition()
+        definition.root.all.nodes.add(id="ltv").criterion.lifetime_value.test.value = "3"
+        fault = await failure(client.call("Estimate", pb.EstimateRequest(definition=definition, workspace_ids=[WORKSPACE])))
+        assert fault.code == grpc.StatusCode.INVALID_ARGUMENT
+        assert [violation.reason for violation in fault.violations] == ["NOT_EVALUATED_YET"]
+        assert fault.violations[0].field == "definition.root.all.nodes[2].criterion"
+        fault = await failure(client.call("ExplainMembership", pb.ExplainMembershipRequest(audience_id=1, mpid=5)))
+        assert fault.code == grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_an_inactive_audience_has_no_population(home: Home, clock: ManualClock) -> None:
+    async with serving(home) as client:
+        await populated(home, clock)
+        await home.world.audience(1, seed_definition(), active=False)
+        await home.until(lambda: home.follower.messages[-1].ended)
+        statistics = await client.call("GetAudienceStatistics", pb.GetAudienceStatisticsRequest(audience_id=1))
+        assert (statistics.state, statistics.size) == (pb.POPULATION_STATE_NONE, 0)
+        assert not statistics.HasField("volatility")
