@@ -41,10 +41,6 @@ _TABLES = {
         account_id Int64, workspace_id Int64, attribute LowCardinality(String), mpid Int64, time_ms Int64,
         value Nullable(String), partition UInt16, sequence UInt64, position UInt32
         | ORDER BY (account_id, workspace_id, attribute, mpid, time_ms)""",
-    # Who has activity in which workspace: the candidates of its audiences, for good.
-    "activity": """
-        account_id Int64, workspace_id Int64, mpid Int64, partition UInt16, sequence UInt64
-        | ORDER BY (account_id, workspace_id, mpid)""",
 }
 # An insert is there whole or not at all, also when the power fails.
 _SETTINGS = "fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1"
@@ -59,16 +55,6 @@ class AttributeRow:
     mpid: int
     time_ms: int
     value: Value | None
-    partition: int
-    sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class ActivityRow:
-    """A person's first activity in a workspace."""
-
-    workspace_id: int
-    mpid: int
     partition: int
     sequence: int
 
@@ -110,14 +96,12 @@ class EventStore:
 
     # --- rounds
 
-    def insert(self, account_id: int, events: EventColumns, attributes: Sequence[AttributeRow], activity: Sequence[ActivityRow]) -> None:
+    def insert(self, account_id: int, events: EventColumns, attributes: Sequence[AttributeRow]) -> None:
         """Keep what a round took of one account. Repeating it would double it: call `roll_back` first after a failure."""
         if len(events):
             self._insert("events", _events_table(account_id, events))
         if attributes:
             self._insert("attributes", _attributes_table(account_id, attributes))
-        if activity:
-            self._insert("activity", _activity_table(account_id, activity))
 
     def roll_back(self, positions: Mapping[int, int]) -> int:
         """Take out what lies above the committed position (stream sequence) of each partition; returns how many events that were.
@@ -134,10 +118,6 @@ class EventStore:
         return removed
 
     # --- start
-
-    def accounts(self) -> list[int]:
-        """The accounts that have activity."""
-        return [row[0] for row in self._client.query(f"SELECT DISTINCT account_id FROM {_DATABASE}.activity").result_rows]  # noqa: S608
 
     def sources(self, account_id: int) -> list[tuple[int, int]]:
         """The (workspace, input) pairs that an account's events came from."""
@@ -180,15 +160,6 @@ class EventStore:
             mpids = np.array([row[0] for row in rows], np.int64)
             values = [None if row[1] is None else _value_from(row[1]) for row in rows]
             yield int(workspace_id), attribute, mpids, values, np.array([row[2] for row in rows], np.int64)
-
-    def activity(self, account_id: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """(workspace, MPIDs with activity in it), in parts."""
-        query = f"SELECT workspace_id, mpid FROM {_DATABASE}.activity WHERE account_id = {{account:Int64}}"  # noqa: S608
-        with self._client.query_np_stream(query, parameters={"account": account_id}) as blocks:
-            for block in blocks:
-                workspaces, mpids = _column(block, 0, np.int64), _column(block, 1, np.int64)
-                for workspace_id in np.unique(workspaces).tolist():
-                    yield workspace_id, mpids[workspaces == workspace_id]
 
     def _insert(self, table: str, rows: pa.Table) -> None:
         self._client.insert_arrow(f"{_DATABASE}.{table}", rows)
@@ -243,18 +214,6 @@ def _attributes_table(account_id: int, rows: Sequence[AttributeRow]) -> pa.Table
             "partition": pa.array([row.partition for row in rows], pa.uint16()),
             "sequence": pa.array([row.sequence for row in rows], pa.uint64()),
             "position": pa.array(range(len(rows)), pa.uint32()),
-        }
-    )
-
-
-def _activity_table(account_id: int, rows: Sequence[ActivityRow]) -> pa.Table:
-    return pa.table(
-        {
-            "account_id": pa.array([account_id] * len(rows), pa.int64()),
-            "workspace_id": pa.array([row.workspace_id for row in rows], pa.int64()),
-            "mpid": pa.array([row.mpid for row in rows], pa.int64()),
-            "partition": pa.array([row.partition for row in rows], pa.uint16()),
-            "sequence": pa.array([row.sequence for row in rows], pa.uint64()),
         }
     )
 

@@ -17,10 +17,11 @@ from services.chassis import log as logs
 from services.evaluator.engine.compile import Compiled, compile_definition
 from services.evaluator.engine.engine import Engine
 from services.evaluator.engine.facts import AttributeChange, Changes, Estimate, Ordinals, Value
-from services.evaluator.event_store import ActivityRow, AttributeRow, EventStore, value_of
+from services.evaluator.event_store import AttributeRow, EventStore, value_of
 from services.evaluator.intake import Arrived, EventColumns, columns_of
 from services.evaluator.journal import Entry, Standing
 from services.evaluator.people import Mpids, Page, People
+from services.evaluator.store import ActivityRow
 
 log = logs.get(__name__)
 
@@ -34,6 +35,7 @@ class Turn:
     """What one round made of one account."""
 
     pages: list[Page] = field(default_factory=list)
+    activity: list[ActivityRow] = field(default_factory=list)
     changes: dict[int, Changes] = field(default_factory=dict)  # by audience
     ended: set[int] = field(default_factory=set)  # audiences that are evaluated no longer
 
@@ -45,7 +47,7 @@ class Turn:
 
     def then(self, later: Turn) -> Turn:
         """This turn and a later one as one."""
-        both = Turn([*self.pages, *later.pages], dict(self.changes), self.ended | later.ended)
+        both = Turn([*self.pages, *later.pages], [*self.activity, *later.activity], dict(self.changes), self.ended | later.ended)
         for audience_id, changes in later.changes.items():
             both.add(audience_id, changes)
         both.changes = {id_: changes for id_, changes in both.changes.items() if changes and id_ not in later.ended}
@@ -109,8 +111,8 @@ class Population:
 
     # --- start
 
-    def load(self, store: EventStore, pages: Sequence[Page], now_ms: int) -> None:
-        """Build the index from the store. The people's pages come from the evaluator's own database."""
+    def load(self, store: EventStore, pages: Sequence[Page], activity: Sequence[ActivityRow], now_ms: int) -> None:
+        """Build the index from the store. People and their activity come from the evaluator's own database."""
         self.engine = Engine(look_back_ms=self.look_back_ms, now_ms=now_ms)
         self._active.clear()
         if not len(self.people):
@@ -118,8 +120,9 @@ class Population:
                 self.people.load(page)
         for workspace_id, input_id in store.sources(self.account_id):
             self._inputs[workspace_id].add(input_id)
-        for workspace_id, mpids in store.activity(self.account_id):
-            self.engine.add_activity(workspace_id, self._first_seen(workspace_id, self.people.find(mpids)))
+        for row in activity:
+            ordinals = self.people.ordinals_of(row.partition, row.locals)
+            self.engine.add_activity(row.workspace_id, self._first_seen(row.workspace_id, ordinals))
         for series, mpids, times in store.events(self.account_id, now_ms - self.look_back_ms):
             self.engine.load_events(series, self.people.find(mpids), times)
         for workspace_id, attribute, mpids, values, times in store.attributes(self.account_id):
@@ -153,10 +156,15 @@ class Population:
         profiles = [message for message in arrived if message.profiles is not None and message.profiles.changes]
         mpids = np.concatenate([events.mpids, *[np.array([c.mpid for c in m.profiles.changes], np.int64) for m in profiles if m.profiles]])
         ordinals, turn.pages = self.people.take(mpids) if len(mpids) else (mpids, [])
-        activity, activity_rows = self._activity(events, profiles, ordinals)
+        activity = self._activity(events, profiles, ordinals)
+        turn.activity = [
+            ActivityRow(workspace_id, partition, self.people.locals_of(part))
+            for workspace_id, new in activity.items()
+            for partition, part in self.people.by_partition(new)
+        ]
         attributes, attribute_rows = self._attributes(profiles, ordinals[len(events) :])
         if len(mpids):
-            store.insert(self.account_id, events, attribute_rows, activity_rows)
+            store.insert(self.account_id, events, attribute_rows)
         self._know_sources(events)
         self._define(turn)
         rows = ordinals[: len(events)]
@@ -260,29 +268,13 @@ class Population:
         seen[new] = True
         return new
 
-    def _activity(
-        self, events: EventColumns, profiles: Sequence[Arrived], ordinals: Ordinals
-    ) -> tuple[dict[int, Ordinals], list[ActivityRow]]:
-        changes = [change for message in profiles if message.profiles for change in message.profiles.changes]
-        workspaces = np.concatenate(
-            [np.array(events.workspaces, np.int64)[events.series_codes], np.array([change.workspace_id for change in changes], np.int64)]
-        )
-        partitions = np.concatenate([events.partitions, *[np.full(m.rows, m.partition) for m in profiles]])
-        sequences = np.concatenate([events.sequences, *[np.full(m.rows, m.sequence) for m in profiles]])
-        activity, rows = {}, []
-        for workspace_id in np.unique(workspaces).tolist():
-            here = np.flatnonzero(workspaces == workspace_id)
-            new = self._first_seen(workspace_id, ordinals[here])
-            if not len(new):
-                continue
-            activity[workspace_id] = new
-            people, first = np.unique(ordinals[here], return_index=True)
-            at = here[first[np.isin(people, new)]]
-            mpids = self.people.mpids(ordinals[at])
-            rows += [
-                ActivityRow(workspace_id, *row) for row in zip(mpids.tolist(), partitions[at].tolist(), sequences[at].tolist(), strict=True)
-            ]
-        return activity, rows
+    def _activity(self, events: EventColumns, profiles: Sequence[Arrived], ordinals: Ordinals) -> dict[int, Ordinals]:
+        """Who has activity in a workspace for the first time."""
+        told = [change.workspace_id for message in profiles if message.profiles for change in message.profiles.changes]
+        workspaces = np.concatenate([np.array(events.workspaces, np.int64)[events.series_codes], np.array(told, np.int64)])
+        seen = {workspace_id: ordinals[workspaces == workspace_id] for workspace_id in np.unique(workspaces).tolist()}
+        first = {workspace_id: self._first_seen(workspace_id, people) for workspace_id, people in seen.items()}
+        return {workspace_id: people for workspace_id, people in first.items() if len(people)}
 
     def _attributes(self, profiles: Sequence[Arrived], ordinals: Ordinals) -> tuple[list[AttributeChange], list[AttributeRow]]:
         columns: dict[tuple[int, str], list[tuple[int, Value | None, int]]] = defaultdict(list)

@@ -16,7 +16,7 @@ from services.chassis.database import Database, insert_ignore, upsert
 from services.chassis.outbox import Outbox
 from services.chassis.publisher import Outgoing
 from services.evaluator import journal, tables
-from services.evaluator.journal import Standing
+from services.evaluator.journal import Locals, Standing
 from services.evaluator.people import Page
 
 _CHUNK = 500
@@ -47,6 +47,15 @@ class HistoryRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ActivityRow:
+    """People with their first activity in a workspace."""
+
+    workspace_id: int
+    partition: int
+    locals: Locals
+
+
+@dataclass(frozen=True, slots=True)
 class MembersRow:
     """The members of an audience in a partition, to replace all earlier ones."""
 
@@ -64,6 +73,7 @@ class Commit:
     moves: dict[int, tuple[Position, Position]] = field(default_factory=dict)  # partition -> (from, to)
     batch_ids: list[str] = field(default_factory=list)
     pages: list[tuple[int, Page]] = field(default_factory=list)  # (account, page)
+    activity: list[tuple[int, ActivityRow]] = field(default_factory=list)  # (account, row)
     changes: list[tuple[int, int, int, bytes]] = field(default_factory=list)  # (account, partition, round, payload)
     folded: list[MembersRow] = field(default_factory=list)
     forget_changes: dict[tuple[int, int], int] = field(default_factory=dict)  # (account, partition) -> up to this round
@@ -122,6 +132,32 @@ class Store:
         async with self._database.read() as connection:
             rows = await connection.execute(query)
             return [Page(row.partition, row.first_local, np.frombuffer(row.mpids, "<i8").astype(np.int64)) for row in rows]
+
+    async def activity(self, account_id: int) -> list[ActivityRow]:
+        """Who has activity where, in an account."""
+        table = tables.activity
+        async with self._database.read() as connection:
+            rows = await connection.execute(select(table).where(table.c.account_id == account_id))
+            return [ActivityRow(row.workspace_id, row.partition, np.frombuffer(row.locals, "<u4").astype(np.uint32)) for row in rows]
+
+    async def compact(self, account_id: int) -> None:
+        """Put an account's pages of people, and its activity, together where rounds left many small ones; what they say stays the same."""
+        pages, rows = await self.people(account_id), await self.activity(account_id)
+        by_partition: dict[int, list[Page]] = defaultdict(list)
+        for page in pages:
+            by_partition[page.partition].append(page)
+        by_place: dict[tuple[int, int], list[ActivityRow]] = defaultdict(list)
+        for row in rows:
+            by_place[row.workspace_id, row.partition].append(row)
+        whole_pages = [Page(part, 0, np.concatenate([page.mpids for page in some])) for part, some in by_partition.items()]
+        whole_rows = [ActivityRow(*place, np.sort(np.concatenate([row.locals for row in some]))) for place, some in by_place.items()]
+        async with self._database.transaction() as connection:
+            await connection.execute(delete(tables.people).where(tables.people.c.account_id == account_id))
+            await connection.execute(delete(tables.activity).where(tables.activity.c.account_id == account_id))
+            if whole_pages:
+                await connection.execute(tables.people.insert(), [_page_row(account_id, page) for page in whole_pages])
+            if whole_rows:
+                await connection.execute(tables.activity.insert(), [_activity_row(account_id, row, 0) for row in whole_rows])
 
     async def standings(self, account_id: int) -> tuple[dict[tuple[int, int], Standing], set[tuple[int, int]]]:
         """What was last told of each (audience, partition) of an account; and those of them with changes that are not folded yet."""
@@ -187,10 +223,13 @@ class Store:
 
     async def _keep(self, connection: AsyncConnection, commit: Commit) -> None:
         if commit.batch_ids:
-            rows = [{"batch_id": batch_id, "take_time_ms": commit.take_time_ms} for batch_id in commit.batch_ids]
-            await connection.execute(insert_ignore(tables.batches, keys=["batch_id"]), rows)
+            taken = [{"batch_id": batch_id, "take_time_ms": commit.take_time_ms} for batch_id in commit.batch_ids]
+            await connection.execute(insert_ignore(tables.batches, keys=["batch_id"]), taken)
         if commit.pages:
             await connection.execute(tables.people.insert(), [_page_row(account_id, page) for account_id, page in commit.pages])
+        if commit.activity:
+            rows = [_activity_row(account_id, row, commit.moves[row.partition][1].round) for account_id, row in commit.activity]
+            await connection.execute(tables.activity.insert(), rows)
         if commit.changes:
             keys = ("account_id", "partition", "round", "payload")
             await connection.execute(tables.changes.insert(), [dict(zip(keys, row, strict=True)) for row in commit.changes])
@@ -214,6 +253,11 @@ class Store:
 def _page_row(account_id: int, page: Page) -> dict[str, object]:
     mpids = page.mpids.astype("<i8").tobytes()
     return {"account_id": account_id, "partition": page.partition, "first_local": page.first_local, "mpids": mpids}
+
+
+def _activity_row(account_id: int, row: ActivityRow, round_: int) -> dict[str, object]:
+    locals_ = row.locals.astype("<u4").tobytes()
+    return {"account_id": account_id, "workspace_id": row.workspace_id, "partition": row.partition, "round": round_, "locals": locals_}
 
 
 def _members_row(row: MembersRow) -> dict[str, object]:

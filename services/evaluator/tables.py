@@ -50,6 +50,17 @@ people = Table(
     Column("mpids", LargeBinary, nullable=False),
 )
 
+# Who had their first activity in a workspace in a round, by packed local numbers (uint32): the candidates of its audiences, for good.
+activity = Table(
+    "activity",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("workspace_id", BigInteger, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("round", BigInteger, primary_key=True),
+    Column("locals", LargeBinary, nullable=False),
+)
+
 # What a round changed in a partition, of all audiences of an account (journal.py); folded into `members` from time to time.
 changes = Table(
     "changes",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -16,31 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.figure import Figure
+from tests.bench.process import measure
 
 PARTS = ("engine", "pipeline", "forwarding")
 _FILE = Path("build/bench.json")
-
-
-def _measure(part: str, scale: float, results: multiprocessing.Queue[list[Figure]]) -> None:
-    module = __import__(f"tests.bench.{part}", fromlist=["run"])
-    results.put(module.run(scale))
-
-
-def measure(part: str, scale: float) -> list[Figure]:
-    """The figures of a part, measured in a process of its own, so that no part starts with another's memory."""
-    context = multiprocessing.get_context("spawn")
-    results: multiprocessing.Queue[list[Figure]] = context.Queue()
-    process = context.Process(target=_measure, args=(part, scale, results))
-    process.start()
-    while True:
-        try:
-            figures = results.get(timeout=1)
-            break
-        except Exception:
-            if not process.is_alive():
-                raise SystemExit(f"the part {part} failed with exit code {process.exitcode}") from None
-    process.join()
-    return figures
 
 
 def shown(figures: list[Figure]) -> Table:

@@ -111,8 +111,8 @@ class Installation:
                 await asyncio.sleep(0.1)
         raise TimeoutError(f"{service} stays away")
 
-    async def found(self) -> None:
-        """Make the account and all in it."""
+    async def found(self, *, connected: bool = True) -> None:
+        """Make the account and all in it; without the connection if not `connected`."""
         account = await self.call(
             AccountServiceStub, "definition", "CreateAccount", definition_pb.CreateAccountRequest(name="Acme"), account_id=0
         )
@@ -127,7 +127,8 @@ class Installation:
         made = await self.call(AccountServiceStub, "definition", "CreateInput", source)
         self.key = (made.input.api_key, made.api_secret)
         self.audience_id = await self.audience("New and quiet", seed_definition())
-        await self.connect()
+        if connected:
+            await self.connect()
 
     async def audience(self, name: str, definition: definition_pb2.Definition) -> int:
         """An active audience."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from services.evaluator.engine.facts import Series
-from services.evaluator.event_store import ActivityRow, AttributeRow, EventStore
+from services.evaluator.event_store import AttributeRow, EventStore
 from services.evaluator.intake import EventColumns
 
 SERIES = [Series(1, 1, "signed up"), Series(2, 4, ""), Series(1, 1, "Ünïcode \u0000 name")]
@@ -50,21 +50,20 @@ def rows_of(store: EventStore, account_id: int, since_ms: int = 0) -> list[tuple
 
 
 def test_events_come_back_by_series_from_an_instant_on(store: EventStore) -> None:
-    store.insert(21, columns([-5, 6, 7, 2**63 - 1], [100, 200, 300, 400], [0, 1, 2, 0]), [], [])
+    store.insert(21, columns([-5, 6, 7, 2**63 - 1], [100, 200, 300, 400], [0, 1, 2, 0]), [])
     assert rows_of(store, 21, 200) == sorted([(SERIES[1], 6, 200), (SERIES[2], 7, 300), (SERIES[0], 2**63 - 1, 400)])
     assert rows_of(store, 22) == []
     assert store.sources(21) == [(8, 1), (8, 2)] or store.sources(21) == [(8, 2), (8, 1)]
 
 
 def test_what_was_never_committed_is_taken_out_again(store: EventStore) -> None:
-    store.insert(23, columns([1], [100], [0], partition=1, sequence=5), [], [ActivityRow(8, 1, 1, 5)])
+    store.insert(23, columns([1], [100], [0], partition=1, sequence=5), [])
     late = AttributeRow(8, "plan", 2, 100, "gold", 2, 9)
-    store.insert(23, columns([2, 3], [100, 100], [0, 0], partition=2, sequence=9), [late], [ActivityRow(8, 2, 2, 9)])
+    store.insert(23, columns([2, 3], [100, 100], [0, 0], partition=2, sequence=9), [late])
     everything = {0: 10**9, 3: 10**9}
     assert store.roll_back({**everything, 1: 5, 2: 8}) == 2
     assert rows_of(store, 23) == [(SERIES[0], 1, 100)]
     assert list(store.attributes(23)) == []
-    assert [(workspace, mpids.tolist()) for workspace, mpids in store.activity(23)] == [(8, [1])]
     assert store.roll_back({**everything, 1: 5, 2: 8}) == 0
 
 
@@ -81,7 +80,7 @@ def test_the_latest_value_of_an_attribute_wins_and_keeps_its_form(store: EventSt
         AttributeRow(8, "likes", 1, 100, ("tea", "19.90"), 1, 9),
         AttributeRow(8, "number as text", 1, 100, "19.90", 1, 9),
     ]
-    store.insert(24, columns([], [], []), rows, [])
+    store.insert(24, columns([], [], []), rows)
     found = {
         (attribute, mpid): value
         for _, attribute, mpids, values, _ in store.attributes(24)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 
 import pytest
 from muster.definition.v1 import audience_pb2
@@ -28,6 +29,10 @@ def seed_members(happenings: list[Happening], now_ms: int) -> set[int]:
         if installs and len(sessions) < 3:
             inside.add(mpid)
     return inside
+
+
+def _is(home: Home, expected: set[int]) -> bool:
+    return home.follower.members[1] == expected
 
 
 def some_happenings(seed: int, now_ms: int, count: int = 300) -> list[Happening]:
@@ -72,7 +77,7 @@ async def test_a_restart_tells_what_time_changed_while_nobody_counted(home: Home
     for _ in range(2):
         async with home.evaluator() as evaluator:
             expected = seed_members(happenings + later, clock.now_ms())
-            await home.until(lambda: home.follower.members[1] == expected)
+            await home.until(partial(_is, home, expected))
             assert await members(evaluator, 1) == expected
         await clock.advance(5 * 3600)
 

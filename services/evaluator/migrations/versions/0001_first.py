@@ -11,6 +11,15 @@ down_revision = None
 
 def upgrade() -> None:
     op.create_table(
+        "activity",
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("workspace_id", sa.BigInteger(), nullable=False),
+        sa.Column("partition", sa.Integer(), nullable=False),
+        sa.Column("round", sa.BigInteger(), nullable=False),
+        sa.Column("locals", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "workspace_id", "partition", "round", name=op.f("pk_activity")),
+    )
+    op.create_table(
         "batches",
         sa.Column("batch_id", sa.String(length=64), nullable=False),
         sa.Column("take_time_ms", sa.BigInteger(), nullable=False),
