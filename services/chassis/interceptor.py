@@ -8,11 +8,12 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import protovalidate
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, status_pb2  # type: ignore[import-untyped]
 
 from . import auth
@@ -51,7 +52,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # gene
         method = handler_call_details.method
         if handler is None or method.split("/")[1] in OPEN_SERVICES:
             return handler
-        codec = {"request_deserializer": handler.request_deserializer, "response_serializer": handler.response_serializer}
+        codec = {"request_deserializer": _decoder(handler.request_deserializer), "response_serializer": handler.response_serializer}
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(self._to_unary(method, handler.unary_unary, streams=False), **codec)
         if handler.stream_unary:
@@ -129,7 +130,29 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # gene
         logs.bind(account_id=caller.account_id)
 
 
+@dataclass(frozen=True, slots=True)
+class _Undecodable:
+    """Stands for a request that is not a message of its type: the refusal is written where all refusals are."""
+
+    why: str
+
+
+def _decoder(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    if decode is None:
+        return None
+
+    def decoded(body: bytes) -> Any:
+        try:
+            return decode(body)
+        except DecodeError as error:
+            return _Undecodable(str(error))
+
+    return decoded
+
+
 def _checked(request: Any) -> Any:
+    if isinstance(request, _Undecodable):
+        raise InvalidRequest("The request is not a message of its type, or nests deeper than 100 levels.", why=request.why)
     if isinstance(request, Message):
         violations = protovalidate.collect_violations(request)
         if violations:

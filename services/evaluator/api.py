@@ -13,7 +13,7 @@ from muster.evaluator.v1 import evaluator_service_pb2_grpc as rpc
 from services.chassis.auth import account_of
 from services.chassis.clock import Clock
 from services.chassis.errors import Invalid, NotFound, Unimplemented
-from services.evaluator.engine.compile import Unsupported
+from services.evaluator.engine.compile import Malformed, Unsupported
 from services.evaluator.people import Mpids
 from services.evaluator.rounds import Account, Rounds
 from services.evaluator.statistics import volatility
@@ -53,6 +53,8 @@ class Evaluator(rpc.EvaluatorServiceServicer):
                 compiled = population.compile(request.definition, request.workspace_ids, request.input_ids)
             except Unsupported as fault:
                 raise Invalid.of(f"definition.{fault.path}", str(fault), "NOT_EVALUATED_YET") from fault
+            except Malformed as fault:
+                raise Invalid.of(f"definition.{fault.path}", str(fault), "MALFORMED") from fault
             estimate = population.estimate(compiled)
             return pb.EstimateResponse(
                 size=estimate.size,

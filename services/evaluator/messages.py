@@ -6,7 +6,7 @@ from google.protobuf.message import DecodeError
 from muster.definition.v1 import facts_pb2
 
 from services.chassis.consumer import Hopeless, Message
-from services.evaluator.engine.compile import Unsupported
+from services.evaluator.engine.compile import Malformed, Unsupported
 from services.evaluator.rounds import Rounds
 from services.evaluator.store import Store
 
@@ -30,7 +30,7 @@ class Definitions:
                 raise Hopeless(f"a fact of account {fact.account_id} under the subject of account {account_id}")
             try:
                 self._rounds.check(fact)
-            except Unsupported as unsupported:
-                raise Hopeless(str(unsupported)) from unsupported
+            except (Unsupported, Malformed) as fault:
+                raise Hopeless(str(fault)) from fault
             if await self._store.save_definition(fact.account_id, kind, int(id_), fact.version, message.data):
                 await self._rounds.learn(fact)

@@ -150,6 +150,16 @@ async def test_the_rules_of_the_contract_are_checked_in_all_four_shapes(settings
             assert (await failure_of(call)).code is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_a_request_that_is_no_message_is_the_clients_fault(settings_of: SettingsOf) -> None:
+    settings = settings_of(ServiceSettings)
+    server = GrpcServer(settings)
+    server.add(add_echo, Echo(upper), NAME)
+    async with running(server), channel(server.address) as connection:
+        call = connection.unary_unary(f"/{NAME}/Unary", request_serializer=bytes, response_deserializer=bytes)
+        failure = await failure_of(call(b"\xff\xff not protobuf", metadata=Tokens.from_settings(settings).metadata_for(5)))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+
+
 async def test_a_call_needs_a_token(settings_of: SettingsOf) -> None:
     async with served(settings_of(ServiceSettings), upper) as client:
         for metadata in ((), (("authorization", "Basic abc"),), (("authorization", "Bearer"),)):

@@ -135,7 +135,10 @@ async def test_what_this_version_does_not_evaluate_is_told_with_its_place(home: 
         fault = await failure(client.call("Estimate", pb.EstimateRequest(definition=definition, workspace_ids=[WORKSPACE])))
         assert fault.code == grpc.StatusCode.INVALID_ARGUMENT
         assert [violation.reason for violation in fault.violations] == ["NOT_EVALUATED_YET"]
-        assert fault.violations[0].field == "definition.root.all[2]"
+        assert fault.violations[0].field == "definition.root.all.nodes[2]"
+        definition.root.all.nodes[2].any.SetInParent()
+        fault = await failure(client.call("Estimate", pb.EstimateRequest(definition=definition, workspace_ids=[WORKSPACE])))
+        assert [(violation.field, violation.reason) for violation in fault.violations] == [("definition.root.all.nodes[2]", "MALFORMED")]
         fault = await failure(client.call("ExplainMembership", pb.ExplainMembershipRequest(audience_id=1, mpid=5)))
         assert fault.code == grpc.StatusCode.UNIMPLEMENTED
 

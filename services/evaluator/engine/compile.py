@@ -51,7 +51,7 @@ COMPARISONS = {
 
 
 class Unsupported(Exception):
-    """A node that this version doesn't evaluate. `path` is its place in the tree, such as `root.all[1].exclude`; `node_id` its id, or empty."""
+    """A node that this version doesn't evaluate. `path` is its place in the tree, such as `root.all.nodes[1].exclude.node`; `node_id` its id, or empty."""
 
     def __init__(self, path: str, kind: str, node_id: str = "") -> None:
         super().__init__(f"{path}: {kind} is not evaluated by this version")
@@ -132,10 +132,10 @@ class _Compiler:
                 nodes = node.all.nodes if kind == "all" else node.any.nodes
                 if not nodes:
                     raise Malformed(path, "an empty group", node.id)
-                parts = tuple(self.node(inner, f"{path}.{kind}[{i}]") for i, inner in enumerate(nodes))
+                parts = tuple(self.node(inner, f"{path}.{kind}.nodes[{i}]") for i, inner in enumerate(nodes))
                 return tree.Group(kind == "all", parts, node.id)
             case "exclude":
-                return tree.Not(self.node(node.exclude.node, f"{path}.exclude"), node.id)
+                return tree.Not(self.node(node.exclude.node, f"{path}.exclude.node"), node.id)
             case "criterion":
                 try:
                     return replace(self._criterion(node.criterion), id=node.id)

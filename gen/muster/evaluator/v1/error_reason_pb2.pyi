@@ -27,6 +27,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_NOT_EVALUATED_YET: _ErrorReason.ValueType  # 2
     ERROR_REASON_STARTING: _ErrorReason.ValueType  # 3
     ERROR_REASON_UNKNOWN_WORKSPACE: _ErrorReason.ValueType  # 4
+    ERROR_REASON_MALFORMED: _ErrorReason.ValueType  # 5
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons in `google.rpc.ErrorInfo` (domain `muster`)."""
@@ -36,4 +37,5 @@ ERROR_REASON_AUDIENCE_NOT_FOUND: ErrorReason.ValueType  # 1
 ERROR_REASON_NOT_EVALUATED_YET: ErrorReason.ValueType  # 2
 ERROR_REASON_STARTING: ErrorReason.ValueType  # 3
 ERROR_REASON_UNKNOWN_WORKSPACE: ErrorReason.ValueType  # 4
+ERROR_REASON_MALFORMED: ErrorReason.ValueType  # 5
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
