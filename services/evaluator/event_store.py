@@ -83,6 +83,7 @@ class EventStore:
             folder.mkdir(parents=True, exist_ok=True)
             url = f"chdb://{folder.resolve()}"
         self._client = clickhouse_connect.get_client(dsn=url)
+        pa.array([0])  # pyarrow loads pandas with its first array, which takes a second: not in the first round
         self._client.command(f"CREATE DATABASE IF NOT EXISTS {_DATABASE}")
         for table, form in _TABLES.items():
             columns, order = form.split("|")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,6 +15,8 @@ from muster.definition.v1 import account_pb2, audience_pb2, facts_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
 from muster.definition.v1 import definition_service_pb2_grpc as pb_grpc
 from nats.js.errors import NotFoundError
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.chassis import auth
 from services.chassis.app import App
@@ -25,6 +28,7 @@ from services.definition.settings import DefinitionSettings
 from tests.conftest import TOKEN_SECRET
 from tests.definition.builders import seed
 from tests.fakes.clock import ManualClock
+from tests.fakes.postgres_server import PostgresServer
 
 
 class _Bound:
@@ -131,12 +135,35 @@ async def refused(call: Awaitable[Any]) -> RpcFailure:
     return from_rpc_error(caught.value)
 
 
+@pytest.fixture(scope="session")
+def shared_postgres_url(postgres_server: PostgresServer) -> str:
+    """One PostgreSQL database for all tests here, as nothing crosses from one account to another; making one takes longer than a test."""
+    url = postgres_server.url("definition")
+
+    async def create() -> None:
+        engine = create_async_engine(postgres_server.url("postgres"), isolation_level="AUTOCOMMIT")
+        async with engine.connect() as connection:
+            await connection.execute(text("CREATE DATABASE definition"))
+        await engine.dispose()
+
+    asyncio.run(create())
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def service_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A fresh SQLite file, or the PostgreSQL of all tests here."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path / 'definition.db'}"
+    return str(request.getfixturevalue("shared_postgres_url"))
+
+
 @pytest.fixture
-async def service(database_url: str, settings_of: Callable[..., Any], nats_server: object) -> AsyncIterator[Service]:
+async def service(service_database_url: str, settings_of: Callable[..., Any], nats_server: object) -> AsyncIterator[Service]:
     """The service, on each kind of database."""
     clock = ManualClock()
     app = App(grace_seconds=2)
-    server = add_parts(app, settings_of(DefinitionSettings, database_url=database_url), clock)
+    server = add_parts(app, settings_of(DefinitionSettings, database_url=service_database_url), clock)
     try:
         await app.start()
         to = channel(server.address)

@@ -10,7 +10,17 @@ from muster.definition.v1 import audience_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
 
 from services.definition.domain.lifecycle import State
-from services.definition.domain.listing import InvalidPageToken, Position, SortKey, UnknownOrder, position_of, query_of, token_of
+from services.definition.domain.listing import (
+    ANSWER_MAX_BYTES,
+    InvalidPageToken,
+    Page,
+    Position,
+    SortKey,
+    UnknownOrder,
+    position_of,
+    query_of,
+    token_of,
+)
 from tests.definition.conftest import Home, Service, refused
 
 
@@ -92,6 +102,15 @@ def test_an_order_is_a_field_and_a_direction() -> None:
 def test_without_states_all_but_the_deleted_are_meant() -> None:
     query = query_of(states=[], tags=[], search="", order_by="")
     assert query.states == {State.DRAFT, State.ACTIVE, State.INACTIVE}
+
+
+def test_a_page_holds_no_more_than_an_answer_can() -> None:
+    page = Page.of(["a", "b", "c", "d"], 3)
+    assert page == Page(["a", "b", "c"], True)
+    assert Page(["a", "b"], False).fitting([1, 1]) == Page(["a", "b"], False)
+    half = ANSWER_MAX_BYTES // 2
+    assert Page(["a", "b", "c"], False).fitting([half, half, 1]) == Page(["a", "b"], True)
+    assert Page(["a", "b"], False).fitting([ANSWER_MAX_BYTES + 1, 1]) == Page(["a"], True)
 
 
 def test_a_token_leads_back_to_its_position_and_no_other_list_takes_it() -> None:

@@ -73,6 +73,7 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
         after = position_of(request.page_token, query.digest, key_type=str if query.sort is SortKey.NAME else int)
         async with self._store.read(account_of(context)) as scope:
             page, total = await scope.audiences(query, after=after, limit=page_size_of(request.page_size))
+        page = page.fitting([audience.definition.ByteSize() for audience in page.items])
         return pb.ListAudiencesResponse(
             audiences=[audience_to_proto(audience) for audience in page.items],
             next_page_token=token_of(query.position_of(page.items[-1]), query.digest) if page.more else "",
@@ -171,6 +172,7 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
             page = await scope.revisions(
                 request.audience_id, before=after.id if after else _REVISION_MAX, limit=page_size_of(request.page_size)
             )
+        page = page.fitting([revision.definition.ByteSize() for revision in page.items])
         last = page.items[-1].revision if page.items else 0
         return pb.ListAudienceRevisionsResponse(
             revisions=[revision_to_proto(revision) for revision in page.items],

@@ -19,6 +19,7 @@ from .lifecycle import State
 from .texts import folded, unprintable
 
 PAGE_SIZE = 50
+ANSWER_MAX_BYTES = 8 * 1024 * 1024
 _ID_MAX = 2**63 - 1
 _DIGEST_CHARACTERS = 12
 
@@ -101,6 +102,16 @@ class Page(Generic[T]):
     def of(cls, found: Sequence[T], limit: int) -> Page[T]:
         """The first `limit` of what was found, of which one more was looked for."""
         return cls(found[:limit], len(found) > limit)
+
+    def fitting(self, sizes: Sequence[int]) -> Page[T]:
+        """The page cut where it would grow past what one answer may hold, though never below one entry. `sizes` are those of the entries
+        in bytes."""
+        total = 0
+        for kept, size in enumerate(sizes):
+            total += size
+            if kept and total > ANSWER_MAX_BYTES:
+                return Page(self.items[:kept], True)
+        return self
 
 
 def query_of(*, states: Sequence[int], tags: Sequence[str], search: str, order_by: str) -> AudienceQuery:
