@@ -22,7 +22,7 @@ dev: ## run all services here until Ctrl-C
 
 test: ## all tests (ARGS="-k webhook" for some)
 	@tools/setup dev
-	@$(PYTHON) -m pytest tests --ignore=tests/bench -n $(WORKERS) --dist loadgroup $(ARGS)
+	@$(PYTHON) -m pytest tests --ignore=tests/bench -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: ## style, types, layers and contracts
 	@tools/setup dev

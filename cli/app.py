@@ -9,7 +9,7 @@ import typer
 
 from cli import account, audience, configuration, connection, deadletters, dev, input, integration, status, token, workspace
 from cli.demo import command as demo
-from cli.faults import CliFault, ExitCode
+from cli.faults import CliFault, ExitCode, bad_input
 from cli.output import JSON_FLAG, print_fault
 
 app = typer.Typer(
@@ -30,12 +30,26 @@ for group in (account, workspace, input, audience, integration, configuration, c
 
 def main() -> None:
     """Run the command of the command line, and end the process with its exit code."""
+    as_json = JSON_FLAG in sys.argv
     try:
-        app(prog_name="muster")
+        # Typer tells people itself how a command is called.
+        code = app(prog_name="muster", standalone_mode=not as_json)
+        sys.exit(code if isinstance(code, int) else ExitCode.OK)
     except CliFault as fault:
-        print_fault(fault, as_json=JSON_FLAG in sys.argv)
+        print_fault(fault, as_json=as_json)
         sys.exit(fault.exit_code)
+    except typer.TyperException as fault:
+        print_fault(bad_input(fault.format_message()), as_json=as_json)
+        sys.exit(ExitCode.BAD_INPUT)
+    except typer.Abort:
+        sys.exit(ExitCode.FAILED)
     except BrokenPipeError:
         # Whoever read our output has had enough, as `| head` has.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.OK)
+    except Exception as error:
+        if os.environ.get("MUSTER_DEBUG"):
+            raise
+        words = f"Something unexpected happened: {type(error).__name__}: {error}"
+        print_fault(CliFault(words, hint="MUSTER_DEBUG=1 shows where."), as_json=as_json)
+        sys.exit(ExitCode.FAILED)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from google.protobuf.json_format import Parse, ParseError
+from google.protobuf.json_format import ParseDict, ParseError
 from muster.definition.v1 import audience_pb2, definition_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
 from muster.evaluator.v1 import evaluator_service_pb2 as evaluator_pb
@@ -221,10 +222,13 @@ def read_definition(source: str) -> definition_pb2.Definition:
         text = sys.stdin.read() if source == "-" else Path(source).read_text()
     except (OSError, UnicodeDecodeError) as fault:
         raise bad_input(f"The definition can't be read: {fault}") from None
+    place = "standard input" if source == "-" else source
     try:
-        return Parse(text, definition_pb2.Definition())
-    except ParseError as fault:
-        place = "standard input" if source == "-" else source
+        tree = json.loads(text)
+        if not isinstance(tree, dict):
+            raise ParseError("a JSON object is needed.")
+        return ParseDict(tree, definition_pb2.Definition())
+    except (ParseError, ValueError, RecursionError) as fault:
         raise bad_input(f"{place} is not a definition: {fault}", hint="docs/cli.md shows one.") from None
 
 

@@ -67,27 +67,15 @@ def usual_ports(offset: int = 0) -> Ports:
 
 
 def free_ports() -> Ports:
-    """Ports that nothing listens on now, chosen by chance so that two callers seldom choose alike."""
+    """Ports in a row that nothing listens on now. The row is chosen by chance, so that two callers seldom choose alike."""
     wanted = 1 + len(_GRPC) + len(_HTTP)
-    chance = random.SystemRandom()
-    held: list[socket.socket] = []
-    try:
-        for _ in range(100 * wanted):
-            if len(held) == wanted:
-                break
-            probe = socket.socket()
-            try:
-                probe.bind((HOST, chance.randrange(_FREE_FROM, _FREE_TO)))
-                held.append(probe)
-            except OSError:
-                probe.close()
-        if len(held) < wanted:
-            raise PortFault(f"No {wanted} free ports were found between {_FREE_FROM} and {_FREE_TO}.")
-        found = iter([probe.getsockname()[1] for probe in held])
-        return Ports(next(found), {name: next(found) for name in _GRPC}, {name: next(found) for name in _HTTP})
-    finally:
-        for probe in held:
-            probe.close()
+    rows = range(_FREE_FROM, _FREE_TO - wanted, wanted)
+    for first in random.SystemRandom().sample(rows, len(rows)):
+        found = iter(range(first, first + wanted))
+        ports = Ports(next(found), {name: next(found) for name in _GRPC}, {name: next(found) for name in _HTTP})
+        if not taken(ports):
+            return ports
+    raise PortFault(f"No {wanted} free ports in a row were found between {_FREE_FROM} and {_FREE_TO}.")
 
 
 def taken(ports: Ports) -> dict[str, int]:

@@ -203,7 +203,9 @@ class Supervisor:
 
     def _claim(self) -> None:
         """Make this the only supervisor of the data folder."""
-        self.log_dir.mkdir(parents=True, exist_ok=True)
+        # What lies there is personal data, and the secret that signs tokens.
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.log_dir.mkdir(exist_ok=True)
         lock = (self.data_dir / "dev.lock").open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -27,6 +27,7 @@ _FOLDER = ROOT / "build" / "demo"
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end, until Ctrl-C.")] = False,
     people: Annotated[int, typer.Option(min=1_000, max=1_000_000, help="How many people, with 15 events each.")] = Plan.people,
+    picture: Annotated[Path | None, typer.Option(help="Also write what was shown to this file, as an SVG.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run everything here for half a minute and check it: people come, start sessions, and leave an audience while you watch.
@@ -47,6 +48,8 @@ def demo(
         failed = CliFault(str(fault), hint=f"Logs and data stay in {folder}.")
     except asyncio.CancelledError:
         failed = CliFault("Stopped before the end.")
+    if picture is not None:
+        picture.write_text(show.picture("make demo"))
     if failed is not None:
         raise failed
     _tidy(folder)
@@ -90,7 +93,7 @@ def _close(show: Show, outcome: Outcome) -> None:
             ("lost", count(known["lost"]), ""),
             ("doubled", count(known["doubled"]), ""),
             ("left by a third session", count(known["left_by_session"]), f"{_pair(known, 'latency', 'p99')} after the 202"),
-            ("left as time passed", count(known["left_by_time"]), f"{_pair(known, 'lateness', 'max')} after their instant"),
+            ("left as time passed", count(known["left_by_time"]), f"{_pair(known, 'lateness', 'max')} late"),
             ("took", f"{known['seconds']:.0f} s", f"{count(known['events_per_second'])} events a second sent"),
         ],
     )

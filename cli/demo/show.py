@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import math
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
@@ -22,6 +25,7 @@ from cli.output import count
 _REFRESH_PER_SECOND = 6
 _DEPARTURES_SHOWN = 6
 _INDENT = (0, 0, 0, 4)
+_PICTURE_WIDTH = 96
 
 
 @dataclass(slots=True)
@@ -62,11 +66,12 @@ class Step:
 
 
 class Show:
-    """Prints to a console; with `quiet`, nothing."""
+    """Prints to a console; with `quiet`, nothing. What stays on the screen is kept for `picture`."""
 
     def __init__(self, console: Console, *, quiet: bool) -> None:
         self._console = console
         self._quiet = quiet
+        self._kept = Console(file=io.StringIO(), record=True, width=_PICTURE_WIDTH, color_system="truecolor", highlight=False)
         self._began = time.monotonic()
 
     @property
@@ -76,8 +81,15 @@ class Show:
 
     def say(self, words: RenderableType = "") -> None:
         """A line."""
+        self._kept.print(words)
         if not self._quiet:
             self._console.print(words, soft_wrap=True)
+
+    def picture(self, title: str) -> str:
+        """What was said so far, as an SVG that loads nothing."""
+        # Rich's own template fetches a font; any monospaced one does, as each word is set to its width.
+        template = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+        return self._kept.export_svg(title=title, code_format=template)
 
     @contextmanager
     def step(self, doing: str, done: str) -> Generator[Step, None, None]:

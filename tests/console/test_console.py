@@ -11,12 +11,12 @@ import pytest
 from muster.console.v1 import console_service_pb2 as pb
 from muster.console.v1.console_service_pb2_grpc import ConsoleServiceStub
 
+from cli.ports import free_ports
 from services.chassis.client import Tokens
 from services.console.app import build
 from services.console.pages.status import page
 from services.console.probe import Answer, State
 from services.console.settings import ConsoleSettings
-from tests.fakes.free_port import free_port
 from tests.fakes.nats_server import NatsServer
 from tests.fakes.skeleton import check_common_services, serving
 
@@ -25,8 +25,9 @@ NOW = datetime(2024, 9, 9, 13, 10, tzinfo=UTC)
 
 @pytest.fixture
 def settings(nats_server: NatsServer, settings_of: Callable[..., ConsoleSettings]) -> ConsoleSettings:
+    ports = free_ports()
     away = {f"{name}_address": "127.0.0.1:1" for name in ("definition", "ingest", "evaluator", "forwarder", "sharing", "export")}
-    return settings_of(ConsoleSettings, grpc_port=free_port(), http_port=free_port(), probe_seconds=0.5, **away)
+    return settings_of(ConsoleSettings, grpc_port=ports.grpc["console"], http_port=ports.http["console"], probe_seconds=0.5, **away)
 
 
 @pytest.fixture
@@ -56,7 +57,10 @@ async def test_it_says_where_its_pages_are_and_they_are_there(line: grpc.aio.Cha
 
 
 async def test_behind_a_proxy_the_address_is_the_public_one(nats_server: NatsServer, settings_of: Callable[..., ConsoleSettings]) -> None:
-    public = settings_of(ConsoleSettings, grpc_port=free_port(), http_port=free_port(), public_url="https://muster.example.com")
+    ports = free_ports()
+    public = settings_of(
+        ConsoleSettings, grpc_port=ports.grpc["console"], http_port=ports.http["console"], public_url="https://muster.example.com"
+    )
     async with serving(build, public) as line:
         stub = ConsoleServiceStub(line)
         answer = await stub.GetAddress(pb.GetAddressRequest(), metadata=Tokens.from_settings(public).metadata_for(1))

@@ -225,7 +225,7 @@ class Installation:
     async def close(self) -> None:
         await self._http.aclose()
         for channel in self._channels.values():
-            await channel.close()
+            await channel.close(None)
 
 
 @asynccontextmanager

@@ -1,0 +1,213 @@
+"""Commands against real services, in the order in which a person uses them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from cli import devfile
+from services.chassis import auth
+from services.chassis.bus import Bus
+from tests.cli.running import Result, Run
+from tests.fakes.waiting import eventually
+
+# Installed in the last 72 hours, and fewer than 3 sessions.
+SEED = """{"root": {"all": {"nodes": [
+  {"criterion": {"event": {"match": {"type": "EVENT_TYPE_INSTALL"}, "when": {"last": {"count": 72, "unit": "DURATION_UNIT_HOUR"}}}}},
+  {"criterion": {"event": {"match": {"type": "EVENT_TYPE_SESSION_START"}, "frequency": {"comparison": "COMPARISON_LESS", "value": "3"}}}}
+]}}}"""
+
+
+def make_workspace(live: Run) -> str:
+    made = live("workspace", "create", "Shop", "--json")
+    assert made.exit_code == 0, made.err
+    return str(made.document["workspace_id"])
+
+
+def make_audience(live: Run, *options: object, name: str = "New") -> dict[str, Any]:
+    made = live("audience", "create", name, "--workspace", make_workspace(live), "--definition", "-", "--json", *options, stdin=SEED)
+    assert made.exit_code == 0, made.err
+    return dict(made.document)
+
+
+async def test_data_sent_to_a_new_input_is_seen_in_an_audience(live: Run, installation: Path) -> None:
+    workspace = make_workspace(live)
+    made = live("input", "create", "Server", "--workspace", workspace, "--feed", "--json").document
+    audience = live("audience", "create", "New", "--workspace", workspace, "--definition", "-", "--activate", "--json", stdin=SEED).document
+    assert audience["state"] == "AUDIENCE_STATE_ACTIVE"
+    known = devfile.read(installation)
+    assert known is not None
+    event = {"event_type": "first_run", "data": {"timestamp_unixtime_ms": int(datetime.now(UTC).timestamp() * 1000)}}
+    batch = {"environment": "production", "user_identities": {"customer_id": "ada"}, "events": [event]}
+    async with httpx2.AsyncClient(trust_env=False) as client:
+
+        async def accepted() -> bool:
+            key = (made["input"]["api_key"], made["api_secret"])
+            answer = await client.post(f"{known.http['ingest']}/v2/events", json=batch, auth=key)
+            return bool(answer.status_code == 202)
+
+        await eventually(accepted)
+    number = audience["audience_id"]
+
+    async def counted() -> bool:
+        shown = await asyncio.to_thread(live, "audience", "show", number, "--json")
+        return bool(shown.document["statistics"]["size"] == "1")
+
+    await eventually(counted)
+    members = live("audience", "members", number)
+    assert len(members.out.split()) == 1
+    assert "1 members" in members.err
+    assert live("audience", "members", number, "--json").document["mpids"] == members.out.split()
+    estimate = live("audience", "estimate", number, "--json").document
+    assert (estimate["size"], estimate["candidates"]) == ("1", "1")
+    listed = live("audience", "list").out
+    assert "New" in listed
+    assert "active" in listed
+    shown = live("audience", "show", number).out
+    assert "any install in the last 72 hours" in shown
+    assert "fewer than 3 x session start" in shown
+
+
+def test_an_audience_is_a_draft_then_active_then_inactive_then_deleted(live: Run) -> None:
+    audience = make_audience(live, "--tag", "spring", "--external-name", "newcomers")
+    number = audience["audience_id"]
+    assert audience["state"] == "AUDIENCE_STATE_DRAFT"
+    assert live("audience", "activate", number, "--json").document["state"] == "AUDIENCE_STATE_ACTIVE"
+    assert [item["audience_id"] for item in live("audience", "list", "--tag", "spring", "--json").document["audiences"]] == [number]
+    assert live("audience", "list", "--tag", "autumn", "--json").document["audiences"] == []
+    assert live("audience", "deactivate", number, "--json").document["state"] == "AUDIENCE_STATE_INACTIVE"
+    assert live("audience", "delete", number, "--yes", "--json").document["state"] == "AUDIENCE_STATE_DELETED"
+    assert live("audience", "list", "--json").document["audiences"] == []
+    assert len(live("audience", "list", "--state", "deleted", "--json").document["audiences"]) == 1
+
+
+def test_deleting_without_a_person_to_ask_needs_yes(live: Run) -> None:
+    number = make_audience(live)["audience_id"]
+    refused = live("audience", "delete", number, "--json")
+    assert refused.exit_code == 2
+    assert "--yes" in refused.fault["hint"]
+    assert live("audience", "show", number).exit_code == 0
+
+
+def test_a_connection_is_made_listed_paused_resumed_and_deleted(live: Run, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("sixteen characters or more\n")
+    audience = make_audience(live, "--activate")["audience_id"]
+    assert "webhook" in live("integration", "list").out
+    made = live(
+        *("configuration", "create", "Ours", "--integration", "webhook", "--setting", "url=http://127.0.0.1:9/hook"),
+        *("--setting", f"secret=@{secret}", "--json"),
+    )
+    assert made.exit_code == 0, made.err
+    assert "sixteen" not in made.out
+    configuration = made.document["configuration_id"]
+    assert "Ours" in live("configuration", "list").out
+
+    made_connections: list[Result] = []
+
+    def connect() -> bool:
+        made_connections.append(live("connection", "create", "--audience", audience, "--configuration", configuration, "--json"))
+        return made_connections[-1].exit_code == 0
+
+    # The forwarder follows the definitions, and may be a moment behind.
+    asyncio.run(eventually(connect))
+    number = made_connections[-1].document["connection_id"]
+    assert live("connection", "pause", number, "--json").document["state"] == "CONNECTION_STATE_PAUSED"
+    assert [item["connection_id"] for item in live("connection", "list", "--state", "paused", "--json").document["connections"]] == [number]
+    assert "paused" in live("connection", "show", number).out
+    assert live("connection", "resume", number, "--json").document["state"] == "CONNECTION_STATE_SENDING"
+    assert live("connection", "delete", number, "--yes").exit_code == 0
+    assert live("connection", "list", "--json").document["connections"] == []
+
+
+def test_inputs_and_workspaces_are_listed(live: Run) -> None:
+    workspace = make_workspace(live)
+    made = live("input", "create", "iPhone", "--workspace", workspace, "--platform", "ios")
+    assert "API secret" in made.out
+    assert "can't be shown again" in made.err
+    listed = live("input", "list", "--json").document["inputs"]
+    assert [(item["name"], item["platform"]) for item in listed] == [("iPhone", "PLATFORM_IOS")]
+    assert "Shop" in live("workspace", "list").out
+    assert live("account", "show", "--json").document["name"] == "Test"
+
+
+def test_status_says_that_all_services_serve(live: Run) -> None:
+    status = live("status", "--json")
+    assert status.exit_code == 0, status.err
+    assert {item["service"]: item["state"] for item in status.document["services"]} == dict.fromkeys(
+        ["nats", "definition", "ingest", "evaluator", "forwarder", "sharing", "export", "console"], "serving"
+    )
+
+
+def test_a_definition_with_faults_names_each_place_and_exits_with_2(live: Run) -> None:
+    workspace = make_workspace(live)
+    empty = json.dumps({"root": {"all": {"nodes": []}}})
+    refused = live("audience", "create", "Empty", "--workspace", workspace, "--definition", "-", "--json", stdin=empty)
+    assert refused.exit_code == 2
+    assert refused.out == ""
+    [violation] = refused.fault["violations"]
+    assert violation["field"].startswith("audience.definition.root") or violation["field"].startswith("definition.root")
+    assert violation["reason"] == "EMPTY_GROUP"
+    told = live("audience", "create", "Empty", "--workspace", workspace, "--definition", "-", stdin=empty).err
+    assert violation["field"] in told
+    assert "Traceback" not in told
+
+
+def test_a_name_that_is_too_long_exits_with_2(live: Run) -> None:
+    refused = live("workspace", "create", "n" * 101, "--json")
+    assert (refused.exit_code, refused.fault["code"]) == (2, "INVALID_ARGUMENT")
+    assert refused.fault["violations"][0]["field"] == "name"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("audience", "show", 999_999), ("audience", "activate", 999_999), ("connection", "resume", 999_999)], ids=str
+)
+def test_a_thing_that_is_not_there_exits_with_1(live: Run, arguments: tuple[object, ...]) -> None:
+    refused = live(*arguments, "--json")
+    assert (refused.exit_code, refused.fault["code"]) == (1, "NOT_FOUND")
+
+
+def test_one_account_does_not_see_what_another_has(live: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = make_audience(live)["audience_id"]
+    monkeypatch.setenv("MUSTER_ACCOUNT", live("account", "create", "Other", "--json").document["account_id"])
+    assert live("audience", "show", number).exit_code == 1
+    assert live("audience", "list", "--json").document["audiences"] == []
+
+
+async def test_dead_letters_are_listed_with_their_reason_and_replayed(live: Run, installation: Path) -> None:
+    known = devfile.read(installation)
+    assert known is not None
+    bus = Bus(known.nats_url, name="test")
+    await bus.start()
+    headers = {"Muster-Dead-Subject": "muster.shares.1", "Muster-Dead-Stream": "SHARES", "Muster-Dead-Reason": "from the future"}
+    await bus.publish("muster.deadletters.sharing", b"body", message_id="a dead letter", headers=headers)
+    await bus.stop()
+
+    async def run(*arguments: object) -> Result:
+        return await asyncio.to_thread(live, *arguments)
+
+    listed = (await run("deadletters", "list", "--service", "sharing", "--json")).document["dead_letters"]
+    assert [(letter["service"], letter["reason"]) for letter in listed] == [("sharing", "from the future")]
+    assert "from the future" in (await run("deadletters", "list")).out
+    replayed = await run("deadletters", "replay", "--service", "sharing", listed[0]["sequence"], "--json")
+    assert (replayed.exit_code, replayed.document["replayed"]) == (0, 1)
+    assert (await run("deadletters", "list", "--service", "sharing", "--json")).document["dead_letters"] == []
+    again = await run("deadletters", "replay", "--service", "sharing", listed[0]["sequence"])
+    assert again.exit_code == 1
+
+
+def test_a_minted_token_is_taken_in_place_of_the_secret(live: Run, installation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    minted = live("token", "mint", "--subject", "ada", "--role", "analyst", "--ttl", "30m", "--json").document
+    known = devfile.read(installation)
+    assert known is not None
+    caller = auth.verify(known.token_secret, minted["token"], datetime.now(UTC))
+    assert (str(caller.account_id), caller.subject, caller.roles) == (minted["account_id"], "ada", frozenset({"analyst"}))
+    monkeypatch.setenv("MUSTER_TOKEN", minted["token"])
+    monkeypatch.delenv("MUSTER_ACCOUNT")
+    assert live("account", "show", "--json").document["account_id"] == minted["account_id"]
