@@ -21,39 +21,25 @@ from nats.aio.msg import Msg
 from cli.supervisor import Supervisor
 from services.chassis.streams import EVENTS
 from tests.bench.figure import Figure
+from tests.bench.load import Load, Shape
 from tests.e2e.installation import QUICK, Installation, now_ms
 from tests.fakes.webhook_partner import WebhookPartner
 
-HOUR = 3_600_000
-EVENTS_PER_BATCH, BATCHES_PER_REQUEST, CONNECTIONS = 15, 100, 4
+PEOPLE = 50_000
 PACED_EVENTS_PER_SECOND, PACED_EVENTS_PER_REQUEST = 2_000, 20
 
 
-class Sender:
-    """Sends events of people whose MPIDs it chooses, so that membership messages can be told apart."""
+class Newcomers:
+    """Sends installs of new people whose MPIDs it chooses, so that membership messages can be told apart."""
 
     def __init__(self, url: str, key: tuple[str, str]) -> None:
         self._http = httpx2.AsyncClient(base_url=url, auth=key, timeout=30, trust_env=False)
         self._numbers = count(1)
         self._mpids = count(1)
-        self.events = 0
         self.accepted_at: dict[int, float] = {}  # by the MPID of someone new: when the 202 came
 
     async def close(self) -> None:
         await self._http.aclose()
-
-    async def flat_out(self, seconds: float) -> None:
-        """Requests of 100 people with 15 events each, on a few connections, for so long."""
-        end = time.monotonic() + seconds
-
-        async def work() -> None:
-            while time.monotonic() < end:
-                now = now_ms()
-                batches = [self._batch(next(self._mpids) % 50_000 + 1, now, EVENTS_PER_BATCH) for _ in range(BATCHES_PER_REQUEST)]
-                await self._post(f"[{','.join(batches)}]")
-                self.events += EVENTS_PER_BATCH * BATCHES_PER_REQUEST
-
-        await asyncio.gather(*[work() for _ in range(CONNECTIONS)])
 
     async def paced(self, seconds: float) -> None:
         """Requests of 20 new people with an install each, so many a second that 2,000 events are."""
@@ -68,21 +54,13 @@ class Sender:
     async def _new_people(self) -> None:
         mpids = [1_000_000_000 + next(self._mpids) for _ in range(PACED_EVENTS_PER_REQUEST)]
         now = now_ms()
-        await self._post(f"[{','.join(self._batch(mpid, now, 1) for mpid in mpids)}]")
+        await self._post(f"[{','.join(self._batch(mpid, now) for mpid in mpids)}]")
         accepted = time.monotonic()
         self.accepted_at.update(dict.fromkeys(mpids, accepted))
-        self.events += len(mpids)
 
-    def _batch(self, mpid: int, now: int, events: int) -> str:
+    def _batch(self, mpid: int, now: int) -> str:
         install = f'{{"event_type":"first_run","data":{{"timestamp_unixtime_ms":{now}}}}}'
-        others = "".join(
-            f',{{"event_type":"session_start","data":{{"timestamp_unixtime_ms":{now - place * HOUR},"session_id":1}}}}'
-            if place % 5 == 0
-            else f',{{"event_type":"custom_event","data":{{"timestamp_unixtime_ms":{now - place * HOUR},'
-            f'"event_name":"action {place}","custom_event_type":"other","custom_attributes":{{"plan":"free"}}}}}}'
-            for place in range(1, events)
-        )
-        return f'{{"environment":"production","source_request_id":"bench-{next(self._numbers)}","mpid":{mpid},"events":[{install}{others}]}}'
+        return f'{{"environment":"production","source_request_id":"bench-{next(self._numbers)}","mpid":{mpid},"events":[{install}]}}'
 
     async def _post(self, body: str) -> None:
         while True:
@@ -127,25 +105,27 @@ async def _measure(folder: Path, seconds: float) -> list[Figure]:
     async with WebhookPartner("no secret at all") as partner, Supervisor(folder, environment=QUICK, services=services) as stack:
         installation = Installation(stack, partner)
         await installation.found(connected=False)
-        sender = Sender(stack.ports.http_url("ingest"), installation.key)
+        url = stack.ports.http_url("ingest")
+        load, newcomers = Load(url, *installation.key, Shape(people=PEOPLE)), Newcomers(url, installation.key)
         heard = Listener()
         connection = await nats.connect(stack.ports.nats_url)
         await connection.subscribe("muster.memberships.>", cb=heard.hear)
 
+        await newcomers.paced(0.5)  # ingest has heard of the input once it takes these
         begin = time.monotonic()
-        await sender.flat_out(seconds)
+        sent = await load.flat_out(seconds)
         await _taken_by_evaluator(installation, connection)
-        rate = sender.events / (time.monotonic() - begin)
+        rate = sent.events / (time.monotonic() - begin)
         changes = heard.changes
 
-        await sender.paced(seconds)
+        await newcomers.paced(seconds)
         await _taken_by_evaluator(installation, connection)
         await asyncio.sleep(1)
-        latencies = [heard.added_at[mpid] - at for mpid, at in sender.accepted_at.items() if mpid in heard.added_at]
-        missing = len(sender.accepted_at) - len(latencies)
+        latencies = [heard.added_at[mpid] - at for mpid, at in newcomers.accepted_at.items() if mpid in heard.added_at]
+        missing = len(newcomers.accepted_at) - len(latencies)
         p50, p99 = np.percentile(latencies, [50, 99]) * 1000
         await connection.close()
-        await sender.close()
+        await newcomers.close()
         await installation.close()
     return [
         Figure("pipeline: HTTP to memberships, flat out", rate, "events/s", None, None, ">= 10,000", rate >= 10_000),
