@@ -56,7 +56,7 @@ class IngestApi(pb_grpc.IngestServiceServicer):
     async def StreamBatches(
         self, request_iterator: AsyncIterator[pb.StreamBatchesRequest], context: Context
     ) -> AsyncIterator[pb.StreamBatchesResponse]:
-        """An answer for each request, in their order. `accepted_events` counts those of the stream so far, the faults are of this request."""
+        """An answer for each request, in their order: `accepted_events` counts the stream so far, the faults are this request's."""
         account_id = account_of(context)
         coming: asyncio.Queue[asyncio.Future[_Outcome] | None] = asyncio.Queue(_STREAM_WINDOW)
         begun: deque[asyncio.Future[_Outcome]] = deque()

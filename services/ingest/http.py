@@ -34,7 +34,7 @@ log = logs.get(__name__)
 
 # An answer names so many faults at most; the rest is counted.
 _FAULTS_TOLD = 100
-# A larger body is not even read to its end so that the connection could go on.
+# The rest of a body that is too large is read and dropped up to here, so that the connection can go on.
 _READ_TO_END_BYTES = 8 * 1024 * 1024
 _RETRY_SECONDS = "1"
 _ACCEPTED = Response(status_code=202)
@@ -137,9 +137,12 @@ async def _body(request: Request) -> bytes:
     size = 0
     async for part in request.stream():
         size += len(part)
-        if size > REQUEST_MAX_BYTES:
-            raise _too_large(None)
-        parts.append(part)
+        if size <= REQUEST_MAX_BYTES:
+            parts.append(part)
+        elif size > _READ_TO_END_BYTES:
+            break
+    if size > REQUEST_MAX_BYTES:
+        raise _too_large(size)
     body = b"".join(parts)
     match request.headers.get("content-encoding", "identity").strip().lower():
         case "identity" | "":
@@ -159,16 +162,16 @@ def _unpacked(body: bytes) -> bytes:
         except zlib.error:
             continue
         if len(unpacked) > REQUEST_MAX_BYTES:
-            raise _too_large(None)
+            raise _too_large(len(unpacked))
         if unpacking.eof:
             return unpacked
     raise HTTPException(400, "The body cannot be unpacked.")
 
 
-def _too_large(announced: int | None) -> HTTPException:
-    # The rest is read and dropped so that the sender sees the answer; of a very large body it is not, and the connection ends.
-    goes_on = announced is not None and announced <= _READ_TO_END_BYTES
-    return HTTPException(413, f"A request holds at most {REQUEST_MAX_BYTES} bytes.", None if goes_on else {"Connection": "close"})
+def _too_large(size: int) -> HTTPException:
+    # The rest is dropped as it comes, so that the sender sees the answer. Of a very large body it is not: the connection ends.
+    ends = {"Connection": "close"} if size > _READ_TO_END_BYTES else None
+    return HTTPException(413, f"A request holds at most {REQUEST_MAX_BYTES} bytes.", ends)
 
 
 def _faulty(faults: Sequence[Fault], accepted: int | None) -> Response:

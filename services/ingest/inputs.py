@@ -8,8 +8,8 @@ from hashlib import sha256
 from uuid import uuid4
 
 from google.protobuf.message import DecodeError
-from muster.definition.v1 import account_pb2, facts_pb2
 from msgspec import Struct
+from muster.definition.v1 import account_pb2, facts_pb2
 
 from services.chassis import log as logs
 from services.chassis.bus import Bus

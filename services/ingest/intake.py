@@ -30,8 +30,8 @@ from services.ingest.store import Store
 
 log = logs.get(__name__)
 
-# Rounds whose messages are on their way. More would not be faster: the relay takes all that is there.
-_ROUNDS_IN_FLIGHT = 4
+# Rounds whose messages are on their way while the next waits. More is no faster: the relay takes all that is there.
+_ROUNDS_IN_FLIGHT = 2
 
 
 class QueueFull(ResourceExhausted):
@@ -103,6 +103,7 @@ class Intake:
         self._room.set()
         self._in_flight = asyncio.Semaphore(_ROUNDS_IN_FLIGHT)
         self._publishing: set[asyncio.Task[None]] = set()
+        self._away = False
         self._stopping = False
         self._ended = asyncio.Event()
         self._running = False
@@ -175,7 +176,10 @@ class Intake:
             self._check_bus()
             round_ = await self._store.database.run_in_transaction(lambda connection: self._commit(connection, taken))
         except Unavailable as error:
-            log.warning("round_not_committed", error=repr(error), requests=len(taken))
+            if not self._away:
+                # Once told; that all goes on is told by `rounds_go_on`.
+                self._away = True
+                log.warning("round_not_committed", error=repr(error), requests=len(taken))
             self._fail(taken, error)
         except Exception as error:
             if len(taken) > 1:
@@ -189,6 +193,9 @@ class Intake:
             self._fail(taken, error)
         else:
             self._cache.take(round_.owners)
+            if self._away:
+                self._away = False
+                log.info("rounds_go_on")
             log.debug("round_committed", requests=len(taken), batches=round_.batches, messages=round_.messages)
             task = asyncio.create_task(self._publish(taken), name="publish")
             self._publishing.add(task)

@@ -1,4 +1,4 @@
-"""From a Batch of the contract to a batch of ours: the checks of the Events API, with the contract's places (`batches[3].events[0].name`)."""
+"""From a Batch of the contract to a batch of ours: the checks of the Events API, with the contract's places (`batches[3].events[0]`)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from services.ingest.domain.model import (
 )
 from services.ingest.domain.values import attributes_of, details_json, instant, number, place, short
 
-_NAMED = {
+_NAMED: set[int] = {
     EventType.CUSTOM,
     EventType.SCREEN_VIEW,
     EventType.COMMERCE,
@@ -39,8 +39,8 @@ _NAMED = {
     EventType.USER_ATTRIBUTE_CHANGE,
     EventType.USER_IDENTITY_CHANGE,
 }
-_TYPES = frozenset(EventType)
-_IDENTITY_TYPES = frozenset(IdentityType)
+_TYPES: frozenset[int] = frozenset(EventType)
+_IDENTITY_TYPES: frozenset[int] = frozenset(IdentityType)
 
 
 def batch_from_proto(sent: event_pb2.Batch, platform: str, now_ms: int, faults: Faults) -> Batch | None:

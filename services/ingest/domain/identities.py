@@ -15,8 +15,8 @@ from services.ingest.domain.model import Identity, IdentityType
 
 _IDENTITY = Struct("<qH")
 
-# From the strongest to the weakest: what a person logs in with, what a partner calls the person, what a device is called. A device may change hands and
-# a push token is given out anew, so these decide only where nothing better is known.
+# From the strongest to the weakest: what a person logs in with, what a partner calls the person, what a device is called. A device may
+# change hands and a push token is given out anew, so these decide only where nothing better is known.
 _PRIORITY = (
     IdentityType.CUSTOMER_ID,
     IdentityType.OTHER,

@@ -1,4 +1,4 @@
-"""From a batch of the Events API to a batch of ours: which event is of which type and name, what it says about the person, what must be there."""
+"""From a batch of the Events API to a batch of ours: the type and name of each event, what it says of the person, what must be there."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _NO_DATA = WireEventData()
 
 
 def batch_of(wire: WireBatch, platform: str, now_ms: int, faults: Faults) -> Batch:
-    """The batch that was sent, for what it is worth: of use only if no fault was added. `platform` is the input's, where the batch names none."""
+    """The batch that was sent, of use only if no fault was added. `platform` is the input's, where the batch names none."""
     _check_environment(wire.environment, faults)
     stated_ms = instant(wire.timestamp_unixtime_ms, "timestamp_unixtime_ms", now_ms, faults)
     batch_ms = now_ms if stated_ms is None else stated_ms

@@ -12,7 +12,7 @@ from services.ingest.domain.limits import ATTRIBUTES_MAX, LIST_MAX, NAME_MAX, NU
 from services.ingest.domain.model import Faults, Reason, Value
 
 _PLACE_NAME_MAX = 80
-_INT_MAX = 10**NUMBER_MAX_EXPONENT
+_INT_MAX: int = 10**NUMBER_MAX_EXPONENT
 # Numbers as they were sent: Decimal("19.90") becomes 19.90.
 encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -122,7 +122,7 @@ def place(field: str, name: str) -> str:
 
 def bad_character(text: str) -> bool:
     """Whether a text holds a character that cannot be kept: NUL or half of a surrogate pair."""
-    return "\0" in text or not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+    return "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text))
 
 
 def _check_list(values: list[Any], field: str, faults: Faults) -> None:

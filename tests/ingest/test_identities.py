@@ -1,0 +1,142 @@
+"""Who is who: the rule by itself, then the service with two processes' worth of racing."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+from services.chassis.bus import Bus
+from services.ingest.domain.identities import Person, by_strength, decide, key_of, normal
+from services.ingest.domain.model import Identity, IdentityType
+from services.ingest.identity_cache import IdentityCache
+from tests.ingest.conftest import Serve, Service, batch, custom, read_stream
+
+
+def named(*names: str, mpid: int = 0) -> Person:
+    return Person(mpid, [name.encode() for name in names])
+
+
+def decided(people: list[Person], known: dict[str, int]) -> tuple[list[int], dict[str, int]]:
+    numbers = itertools.count(100)
+    decision = decide(people, {name.encode(): mpid for name, mpid in known.items()}, lambda: next(numbers))
+    return decision.mpids, {key.decode(): mpid for key, mpid in decision.added.items()}
+
+
+def test_the_strongest_known_identity_decides_and_the_unknown_ones_are_added() -> None:
+    assert decided([named("customer", "email", "device")], {"email": 7, "device": 8}) == ([7], {"customer": 7})
+
+
+def test_an_identity_of_somebody_else_stays_there() -> None:
+    assert decided([named("customer", "email")], {"customer": 7, "email": 8}) == ([7], {})
+
+
+def test_a_given_mpid_is_the_person_whatever_the_identities_say() -> None:
+    assert decided([named("customer", "email", mpid=5)], {"customer": 7}) == ([5], {"email": 5})
+
+
+def test_somebody_new_is_the_same_for_all_batches_of_a_round() -> None:
+    people = [named("customer", "device"), named("device"), named("other"), named("email", "customer")]
+    assert decided(people, {}) == ([100, 100, 101, 100], {"customer": 100, "device": 100, "other": 101, "email": 100})
+
+
+def test_deciding_again_gives_the_same_new_person() -> None:
+    people = [named("customer", "device"), named("other")]
+    assert decided(people, {}) == ([100, 101], {"customer": 100, "device": 100, "other": 101})
+    # Another process was faster with the customer: the device follows, the other one stays who it was.
+    assert decided(people, {"customer": 9}) == ([9, 101], {"device": 9, "other": 101})
+
+
+def test_emails_are_matched_without_case_and_blanks_and_nobody_is_named_by_nothing() -> None:
+    assert normal(IdentityType.EMAIL, " Ann@Example.COM ") == Identity(IdentityType.EMAIL, "ann@example.com")
+    assert normal(IdentityType.CUSTOMER_ID, " Ann ") == Identity(IdentityType.CUSTOMER_ID, "Ann")
+    assert normal(IdentityType.CUSTOMER_ID, "0") == Identity(IdentityType.CUSTOMER_ID, "0")
+    for type_, value in ((IdentityType.EMAIL, "  "), (IdentityType.IOS_ADVERTISING_ID, "00000000-0000-0000-0000-000000000000")):
+        assert normal(type_, value) is None
+
+
+def test_every_type_of_identity_has_its_strength() -> None:
+    order = by_strength(Identity(type_, "x") for type_ in reversed(IdentityType))
+    assert len(order) == len(IdentityType)
+    assert order[0].type == IdentityType.CUSTOMER_ID
+    assert all(one.type >= IdentityType.DEVICE_APPLICATION_STAMP or one.type >= 40 for one in order[-11:])
+
+
+def test_accounts_do_not_share_identities() -> None:
+    identity = Identity(IdentityType.EMAIL, "a@b.c")
+    assert key_of(1, identity) != key_of(2, identity)
+
+
+def test_the_cache_forgets_the_oldest_half() -> None:
+    cache = IdentityCache(10)
+    keys = [bytes([number]) for number in range(60)]
+    for key in keys:
+        cache.take({key: key[0] + 1})
+        # Asked for again and again, this one stays.
+        found, _ = cache.look_up([keys[0]])
+        assert found == {keys[0]: 1}
+    found, missing = cache.look_up(keys)
+    assert found[keys[59]] == 60
+    assert 35 < len(missing) < 50
+
+
+async def test_one_person_is_found_by_each_of_the_identities(serve: Serve, bus: Bus, database_url: str) -> None:
+    sent: list[dict[str, Any]] = [
+        {"user_identities": {"customer_id": "c-1"}, "device_info": {"ios_idfv": "v-1"}},
+        {"device_info": {"ios_idfv": "v-1"}, "user_identities": {"email": "A@x.y"}},
+        {"user_identities": {"email": "a@X.y "}},
+        {"user_identities": {"customer_id": "c-1", "mobile_number": "1"}},
+        {"user_identities": {"mobile_number": "1"}},
+    ]
+    async with serve(database_url=database_url, identity_cache=0) as service:
+        for number, fields in enumerate(sent):
+            assert (await service.events(batch("", custom(str(number)), **fields))).status_code == 202
+    told = await read_stream(bus)
+    assert len({event.mpid for event in told.events}) == 1
+    added = [(identity.type, identity.value) for change in told.changes for identity in change.added_identities]
+    assert sorted(added) == [(2, "c-1"), (8, "a@x.y"), (20, "1"), (41, "v-1")]
+
+
+async def test_two_processes_that_meet_somebody_new_at_once_agree_on_the_mpid(serve: Serve, bus: Bus, postgres_url: str) -> None:
+    people = 40
+    async with serve(database_url=postgres_url) as one, serve(database_url=postgres_url) as other:
+        requests = []
+        for round_ in range(6):
+            # In different orders and with different identities, so that each process wins some and waits for the other.
+            mine = [batch(f"c-{number}", custom(f"{number}"), mp_deviceid=f"d-{round_}-{number}") for number in range(people)]
+            yours = [
+                batch("", custom(f"{number}"), user_identities={"customer_id": f"c-{number}", "email": f"{number}@x.y"})
+                for number in reversed(range(people))
+            ]
+            requests += [one.bulk(mine), other.bulk(yours)]
+        assert {answer.status_code for answer in await asyncio.gather(*requests)} == {202}
+    told = await read_stream(bus)
+    assert len(told.events) == 12 * people
+    by_name: dict[str, set[int]] = {}
+    for event in told.events:
+        by_name.setdefault(event.name, set()).add(event.mpid)
+    assert {len(mpids) for mpids in by_name.values()} == {1}
+    assert len(by_name) == people
+    added = [(identity.type, identity.value) for change in told.changes for identity in change.added_identities]
+    assert len(added) == len(set(added)) == people * (1 + 1 + 6)
+    owner: dict[tuple[int, str], int] = {}
+    for change in told.changes:
+        owner.update({(identity.type, identity.value): change.mpid for identity in change.added_identities})
+        (identity.type, identity.value): change.mpid for change in told.changes for identity in change.added_identities
+    }
+    for number in range(people):
+        assert {owner[2, f"c-{number}"], owner[8, f"{number}@x.y"]} == by_name[str(number)]
+
+
+async def test_people_of_another_account_are_other_people(service: Service, bus: Bus) -> None:
+    from tests.ingest.conftest import tell_input
+
+    await tell_input(bus, 200, account_id=2, workspace_id=20, key="key-2", secret="secret-2")
+    assert (await service.events(batch("c-1", custom("first")))).status_code == 202
+    for _ in range(200):
+        answer = await service.http.post("/v2/events", json=batch("c-1", custom("second")), auth=("key-2", "secret-2"))
+        if answer.status_code == 202:
+            break
+        await asyncio.sleep(0.01)
+    told = await read_stream(bus)
+    assert len({event.mpid for event in told.events}) == 2
