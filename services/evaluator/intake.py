@@ -10,13 +10,18 @@ import numpy as np
 from muster.ingest.v1 import facts_pb2
 from numpy.typing import NDArray
 
+from services.chassis.partition import partitions_of
 from services.evaluator.engine.facts import Series
 
 T = TypeVar("T", bound=np.generic)
 
 
+BATCH_ID_MAX = 64
+_TYPE_MAX = 2**15 - 1  # the event store keeps a type in 16 bits
+
+
 class Malformed(Exception):
-    """A message whose columns do not fit together; it goes to the dead letters."""
+    """A message that makes no sense, such as columns that do not fit together; it goes to the dead letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +41,29 @@ class Arrived:
         return len(self.events.mpids) if self.events is not None else len(self.profiles.changes) if self.profiles is not None else 0
 
 
-def decode(subject: str, sequence: int, body: bytes) -> Arrived:
-    """The message of a subject `muster.events.<partition>` or `muster.profiles.<partition>`. Raises Malformed."""
-    _, kind, partition = subject.split(".", 2)
+def decode(subject: str, sequence: int, body: bytes, partitions: int) -> Arrived:
+    """The message of a subject `muster.events.<partition>` or `muster.profiles.<partition>`, of so many. Raises Malformed."""
+    _, kind, number = subject.split(".", 2)
+    partition = int(number)
     try:
-        if kind == "events":
-            batch = facts_pb2.EventBatch.FromString(body)
-            _check(batch)
-            return Arrived(int(partition), sequence, batch.batch_id, batch.account_id, batch.receive_time_ms, events=batch)
-        changes = facts_pb2.ProfileChanges.FromString(body)
-        return Arrived(int(partition), sequence, changes.batch_id, changes.account_id, changes.receive_time_ms, profiles=changes)
-    except Malformed:
-        raise
+        message = facts_pb2.EventBatch.FromString(body) if kind == "events" else facts_pb2.ProfileChanges.FromString(body)
     except Exception as error:  # protobuf's DecodeError has no common public base across its implementations
         raise Malformed(f"not a message of {subject}: {error}") from error
+    if not 0 < len(message.batch_id) <= BATCH_ID_MAX or "\0" in message.batch_id:
+        raise Malformed(f"a batch id of {len(message.batch_id)} characters: 1 to {BATCH_ID_MAX} can be kept, and no NUL among them")
+    if isinstance(message, facts_pb2.EventBatch):
+        _check_columns(message)
+        mpids = np.array(message.mpids, np.int64)
+        arrived = Arrived(partition, sequence, message.batch_id, message.account_id, message.receive_time_ms, events=message)
+    else:
+        mpids = np.array([change.mpid for change in message.changes], np.int64)
+        arrived = Arrived(partition, sequence, message.batch_id, message.account_id, message.receive_time_ms, profiles=message)
+    if (partitions_of(message.account_id, mpids, partitions) != partition).any():
+        raise Malformed(f"batch {message.batch_id} holds people of other partitions: it was cut for another number of partitions")
+    return arrived
 
 
-def _check(batch: facts_pb2.EventBatch) -> None:
+def _check_columns(batch: facts_pb2.EventBatch) -> None:
     rows = len(batch.mpids)
     columns = (batch.times_ms, batch.event_ids, batch.source_indexes, batch.kind_indexes, batch.context_indexes, batch.details)
     if any(len(column) != rows for column in columns):
@@ -60,6 +71,8 @@ def _check(batch: facts_pb2.EventBatch) -> None:
     tables = ((batch.source_indexes, batch.sources), (batch.kind_indexes, batch.kinds), (batch.context_indexes, batch.contexts))
     if rows and any(max(indexes) >= len(table) for indexes, table in tables):
         raise Malformed(f"an index of batch {batch.batch_id} lies outside its table")
+    if any(not 0 <= kind.type <= _TYPE_MAX for kind in batch.kinds):
+        raise Malformed(f"batch {batch.batch_id} holds a type of event that there can't be")
 
 
 @dataclass(slots=True)

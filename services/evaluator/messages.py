@@ -6,7 +6,7 @@ from google.protobuf.message import DecodeError
 from muster.definition.v1 import facts_pb2
 
 from services.chassis.consumer import Hopeless, Message
-from services.evaluator.engine.compile import Malformed, Unsupported
+from services.evaluator.engine.compile import Unsupported
 from services.evaluator.rounds import Rounds
 from services.evaluator.store import Store
 
@@ -19,7 +19,7 @@ class Definitions:
         self._rounds = rounds
 
     async def handle(self, messages: list[Message]) -> None:
-        """Subject `muster.definitions.<account>.<kind>.<id>`; facts that are not newer are skipped."""
+        """Subject `muster.definitions.<account>.<kind>.<id>`; facts older than what is known are skipped."""
         for message in messages:
             _, _, account_id, kind, id_ = message.subject.split(".", 4)
             try:
@@ -30,7 +30,7 @@ class Definitions:
                 raise Hopeless(f"a fact of account {fact.account_id} under the subject of account {account_id}")
             try:
                 self._rounds.check(fact)
-            except (Unsupported, Malformed) as fault:
+            except (Unsupported, ValueError) as fault:
                 raise Hopeless(str(fault)) from fault
             if await self._store.save_definition(fact.account_id, kind, int(id_), fact.version, message.data):
                 await self._rounds.learn(fact)

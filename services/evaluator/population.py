@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from graphlib import TopologicalSorter
 
 import numpy as np
 from muster.definition.v1 import audience_pb2, definition_pb2, facts_pb2
-from muster.definition.v1.account_pb2 import Input
+from muster.definition.v1.account_pb2 import Account, Input
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from services.chassis import log as logs
+from services.evaluator.engine.audiences import Cycle
 from services.evaluator.engine.compile import Compiled, compile_definition
 from services.evaluator.engine.engine import Engine
-from services.evaluator.engine.facts import AttributeChange, Changes, Estimate, Ordinals, Value
+from services.evaluator.engine.facts import AttributeChange, Changes, Estimate, Instants, Ordinals, Series, Value
 from services.evaluator.event_store import AttributeRow, EventStore, value_of
 from services.evaluator.intake import Arrived, EventColumns, columns_of
 from services.evaluator.journal import Entry, Standing
@@ -57,29 +57,28 @@ class Turn:
 class Population:
     """Not thread-safe: rounds.py calls it from one thread."""
 
-    def __init__(self, account_id: int, partitions: int, now_ms: int) -> None:
+    def __init__(self, account_id: int, partitions: int, now_ms: int, look_back_ms: int = DEFAULT_LOOK_BACK_DAYS * DAY_MS) -> None:
         self.account_id = account_id
         self.people = People(account_id, partitions)
-        self.look_back_ms = DEFAULT_LOOK_BACK_DAYS * DAY_MS
-        self.engine = Engine(look_back_ms=self.look_back_ms, now_ms=now_ms)
+        self.look_back_ms = look_back_ms
+        self.engine = Engine(look_back_ms=look_back_ms, now_ms=now_ms)
         self.audiences: dict[int, audience_pb2.Audience] = {}  # the active ones, as they are evaluated
         self.known: set[int] = set()  # all that are not deleted
         self.rounds: dict[tuple[int, int], int] = {}  # (audience, partition) -> the last round that changed it
         self._inputs: dict[int, set[int]] = defaultdict(set)  # of each workspace
         self._active: dict[int, NDArray[np.bool_]] = {}  # by workspace: who has activity, by ordinal
         self._waiting: dict[int, audience_pb2.Audience] = {}  # definitions that the next round takes in
+        self._held: dict[int, audience_pb2.Audience] = {}  # those that would read themselves; they wait for a change of another
+        self._told: dict[int, Ordinals] = {}  # the members last told of audiences that are not evaluated, or not yet
         self._again = False  # all audiences must be compiled again
 
     # --- definitions
 
     def learn(self, fact: facts_pb2.DefinitionFact) -> bool:
-        """Take a fact in; what it changes, the next round tells. True where the engine must be built anew (another look-back)."""
+        """Take a fact in; what it changes, the next round tells. True where a new population must be built (for another look-back)."""
         match fact.WhichOneof("state"):
             case "account":
-                look_back_ms = (fact.account.look_back_days or DEFAULT_LOOK_BACK_DAYS) * DAY_MS
-                rebuild = look_back_ms != self.look_back_ms
-                self.look_back_ms = look_back_ms
-                return rebuild
+                return look_back_of([fact]) != self.look_back_ms
             case "workspace":
                 self._inputs.setdefault(fact.workspace.workspace_id, set())
             case "input":
@@ -113,11 +112,8 @@ class Population:
 
     def load(self, store: EventStore, pages: Sequence[Page], activity: Sequence[ActivityRow], now_ms: int) -> None:
         """Build the index from the store. People and their activity come from the evaluator's own database."""
-        self.engine = Engine(look_back_ms=self.look_back_ms, now_ms=now_ms)
-        self._active.clear()
-        if not len(self.people):
-            for page in pages:
-                self.people.load(page)
+        for page in pages:
+            self.people.load(page)
         for workspace_id, input_id in store.sources(self.account_id):
             self._inputs[workspace_id].add(input_id)
         for row in activity:
@@ -129,22 +125,18 @@ class Population:
             self.engine.load_attributes(workspace_id, attribute, self.people.find(mpids), values, times)
 
     def stand(self, standings: dict[tuple[int, int], Standing]) -> Turn:
-        """Activate every audience and tell the difference to what was last told of it, time that passed meanwhile included."""
+        """Activate every audience and tell the difference to what was last told of it, time that passed meanwhile included.
+
+        The next round ends those that are not active any more.
+        """
         told: dict[int, list[Ordinals]] = defaultdict(list)
         for (audience_id, partition), standing in standings.items():
             self.rounds[audience_id, partition] = standing.round
             told[audience_id].append(self.people.ordinals_of(partition, np.array(standing.members, np.uint32)))
+        self._told = {audience_id: np.concatenate(parts) for audience_id, parts in told.items() if any(map(len, parts))}
         turn = Turn()
-        waiting = {id_: audience for id_, audience in self._waiting.items() if audience.state == ACTIVE}
-        self._waiting.clear()
-        self.audiences.clear()
-        for audience_id in self._ordered(waiting):
-            members = np.sort(np.concatenate([np.empty(0, np.int64), *told.pop(audience_id, [])]))
-            audience = waiting[audience_id]
-            compiled = self.compile(audience.definition, audience.workspace_ids, audience.input_ids)
-            turn.changes[audience_id] = self.engine.activate(audience_id, compiled, members=members)
-            self.audiences[audience_id] = audience
-        turn.ended = {audience_id for audience_id, members in told.items() if any(len(part) for part in members)}
+        waiting, self._waiting = self._waiting, {}
+        self._activate({id_: audience for id_, audience in waiting.items() if audience.state == ACTIVE}, turn)
         return turn
 
     # --- rounds
@@ -152,23 +144,9 @@ class Population:
     def turn(self, store: EventStore, arrived: Sequence[Arrived], now_ms: int) -> Turn:
         """Take in what has arrived, keep it in the store, and let time pass to `now_ms`."""
         turn = Turn()
-        events = columns_of(arrived)
-        profiles = [message for message in arrived if message.profiles is not None and message.profiles.changes]
-        mpids = np.concatenate([events.mpids, *[np.array([c.mpid for c in m.profiles.changes], np.int64) for m in profiles if m.profiles]])
-        ordinals, turn.pages = self.people.take(mpids) if len(mpids) else (mpids, [])
-        activity = self._activity(events, profiles, ordinals)
-        turn.activity = [
-            ActivityRow(workspace_id, partition, self.people.locals_of(part))
-            for workspace_id, new in activity.items()
-            for partition, part in self.people.by_partition(new)
-        ]
-        attributes, attribute_rows = self._attributes(profiles, ordinals[len(events) :])
-        if len(mpids):
-            store.insert(self.account_id, events, attribute_rows)
-        self._know_sources(events)
+        # Most accounts have nothing new in most rounds.
+        by_series, attributes, activity = self._take(turn, store, arrived) if arrived else ({}, [], {})
         self._define(turn)
-        rows = ordinals[: len(events)]
-        by_series = {events.series[code]: (rows[at], events.times_ms[at]) for code, at in _groups(events.series_codes)}
         for audience_id, changes in self.engine.round(now_ms, by_series, attributes, activity).items():
             turn.add(audience_id, changes)
         turn.changes = {audience_id: changes for audience_id, changes in turn.changes.items() if changes}
@@ -190,8 +168,9 @@ class Population:
         return entries
 
     def members_by_partition(self, audience_id: int, partitions: Iterable[int]) -> dict[int, BitMap]:
-        """The members of an audience by their local numbers; nobody where it is not evaluated."""
-        present = self.engine.members(audience_id) if audience_id in self.audiences else np.empty(0, np.int64)
+        """The members of an audience by their local numbers; where it is not evaluated, those who were last told."""
+        nobody = np.empty(0, np.int64)
+        present = self.engine.members(audience_id) if audience_id in self.audiences else self._told.get(audience_id, nobody)
         parts = dict(self.people.by_partition(present))
         return {p: BitMap(self.people.locals_of(parts[p])) if p in parts else BitMap() for p in partitions}
 
@@ -221,9 +200,32 @@ class Population:
 
     # --- inside
 
+    def _take(
+        self, turn: Turn, store: EventStore, arrived: Sequence[Arrived]
+    ) -> tuple[dict[Series, tuple[Ordinals, Instants]], list[AttributeChange], dict[int, Ordinals]]:
+        """Give people their ordinals and keep what has arrived: events by series, changes of attributes, and who is new to a workspace."""
+        events = columns_of(arrived)
+        profiles = [message for message in arrived if message.profiles is not None and message.profiles.changes]
+        mpids = np.concatenate([events.mpids, *[np.array([c.mpid for c in m.profiles.changes], np.int64) for m in profiles if m.profiles]])
+        ordinals, turn.pages = self.people.take(mpids) if len(mpids) else (mpids, [])
+        activity = self._activity(events, profiles, ordinals)
+        turn.activity = [
+            ActivityRow(workspace_id, partition, self.people.locals_of(part))
+            for workspace_id, new in activity.items()
+            for partition, part in self.people.by_partition(new)
+        ]
+        attributes, attribute_rows = self._attributes(profiles, ordinals[len(events) :])
+        if len(mpids):
+            store.insert(self.account_id, events, attribute_rows)
+        self._know_sources(events)
+        rows = ordinals[: len(events)]
+        return {events.series[code]: (rows[at], events.times_ms[at]) for code, at in _groups(events.series_codes)}, attributes, activity
+
     def _define(self, turn: Turn) -> None:
         """Activate and deactivate what waits."""
         waiting, self._waiting = self._waiting, {}
+        if waiting:
+            waiting, self._held = {**self._held, **waiting}, {}
         if self._again:
             self._again = False
             waiting = {**{id_: audience for id_, audience in self.audiences.items() if not audience.input_ids}, **waiting}
@@ -232,20 +234,35 @@ class Population:
                 self.engine.deactivate(audience_id)
                 del self.audiences[audience_id]
                 turn.ended.add(audience_id)
-        active = {audience_id: audience for audience_id, audience in waiting.items() if audience.state == ACTIVE}
-        for audience_id in self._ordered(active):
-            audience = active[audience_id]
-            compiled = self.compile(audience.definition, audience.workspace_ids, audience.input_ids)
-            turn.add(audience_id, self.engine.activate(audience_id, compiled))
-            self.audiences[audience_id] = audience
+        self._activate({audience_id: audience for audience_id, audience in waiting.items() if audience.state == ACTIVE}, turn)
+        for audience_id in self._told.keys() - self._held.keys():
+            del self._told[audience_id]
+            turn.ended.add(audience_id)
 
-    def _ordered(self, audiences: dict[int, audience_pb2.Audience]) -> list[int]:
-        """Those that others read come first."""
-        graph = {
-            id_: self.compile(audience.definition, audience.workspace_ids, audience.input_ids).member_of & audiences.keys()
-            for id_, audience in audiences.items()
+    def _activate(self, audiences: dict[int, audience_pb2.Audience], turn: Turn) -> None:
+        """Take these in, inner ones first.
+
+        The newest states of two audiences need not be of one time: one that would read itself through others is held until another changes.
+        """
+        compiled = {
+            id_: self.compile(audience.definition, audience.workspace_ids, audience.input_ids) for id_, audience in audiences.items()
         }
-        return list(TopologicalSorter(graph).static_order())
+        waiting = _inner_first(compiled)
+        refused: list[int] = []
+        while waiting and waiting != refused:
+            refused, waiting = waiting, []
+            for audience_id in refused:
+                try:
+                    changes = self.engine.activate(audience_id, compiled[audience_id], members=self._told.get(audience_id))
+                except Cycle:
+                    waiting.append(audience_id)
+                    continue
+                self._told.pop(audience_id, None)
+                self.audiences[audience_id] = audiences[audience_id]
+                turn.add(audience_id, changes)
+        for audience_id in waiting:
+            log.warning("audience_held", account_id=self.account_id, audience_id=audience_id)
+            self._held[audience_id] = audiences[audience_id]
 
     def _know_input(self, source: Input) -> None:
         inputs = self._inputs[source.workspace_id]
@@ -297,6 +314,23 @@ class Population:
             )
             for (workspace_id, name), column in columns.items()
         ], rows
+
+
+def look_back_of(facts: Iterable[facts_pb2.DefinitionFact]) -> int:
+    """The look-back, in milliseconds, that the facts of an account give it."""
+    account = next((fact.account for fact in facts if fact.WhichOneof("state") == "account"), Account())
+    return (account.look_back_days or DEFAULT_LOOK_BACK_DAYS) * DAY_MS
+
+
+def _inner_first(compiled: dict[int, Compiled]) -> list[int]:
+    """Those that others read come first; those that read each other come last."""
+    order: list[int] = []
+    rest = set(compiled)
+    while rest:
+        ready = sorted(id_ for id_ in rest if not compiled[id_].member_of & rest) or sorted(rest)
+        order += ready
+        rest.difference_update(ready)
+    return order
 
 
 def _groups(codes: NDArray[np.int32]) -> Iterable[tuple[int, NDArray[np.int64]]]:

@@ -30,7 +30,7 @@ from services.evaluator import facts, intake, journal
 from services.evaluator.event_store import EventStore
 from services.evaluator.intake import Arrived
 from services.evaluator.journal import Standing
-from services.evaluator.population import Population, Turn
+from services.evaluator.population import Population, Turn, look_back_of
 from services.evaluator.reader import StreamReader
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.statistics import DAY_MS, Minute, Statistics
@@ -95,11 +95,8 @@ class Rounds:
         if removed:
             log.info("uncommitted_events_removed", events=removed)
         self.as_of_ms = self._clock.now_ms()
-        by_account: dict[int, list[facts_pb2.DefinitionFact]] = defaultdict(list)
-        for fact in await self._store.definitions():
-            by_account[fact.account_id].append(fact)
         for account_id in await self._store.accounts():
-            await self._build(account_id, by_account[account_id])
+            await self._build(account_id)
         self._changes_stored = await self._store.count_changes()
         await self._reader.start(min(position.sequence for position in self._positions.values()))
         people = sum(len(account.population.people) for account in self._accounts.values())
@@ -137,21 +134,18 @@ class Rounds:
     # --- facts
 
     def check(self, fact: facts_pb2.DefinitionFact) -> None:
-        """Raises Unsupported for an audience that this version can't evaluate."""
+        """Raises Unsupported or ValueError for what this version can't evaluate: an audience, a look-back."""
+        population = Population(fact.account_id, 1, 0, look_back_of([fact]))
         audience = fact.audience
         if fact.WhichOneof("state") == "audience" and audience.state == audience_pb2.AUDIENCE_STATE_ACTIVE:
-            Population(fact.account_id, 1, 0).compile(audience.definition, audience.workspace_ids, audience.input_ids)
+            population.compile(audience.definition, audience.workspace_ids, audience.input_ids)
 
     async def learn(self, fact: facts_pb2.DefinitionFact) -> None:
-        """Take a newer fact in."""
+        """Take in a fact that is stored; once more changes nothing."""
         async with self._committed:
-            if fact.account_id not in self._accounts:
-                await self._build(fact.account_id, [])
-            account = self._accounts[fact.account_id]
-            rebuild = await self._in_thread(lambda: account.population.learn(fact))
-            if rebuild:
-                known = [other for other in await self._store.definitions() if other.account_id == fact.account_id]
-                await self._build(fact.account_id, known)
+            account = self._accounts.get(fact.account_id)
+            if account is None or await self._in_thread(lambda: account.population.learn(fact)):
+                await self._build(fact.account_id)
         self._arrived.set()
 
     # --- questions
@@ -160,7 +154,7 @@ class Rounds:
         """The answer of `question` about an account, between two rounds and after their commit."""
         async with self._committed:
             if account_id not in self._accounts:
-                await self._build(account_id, [])
+                await self._build(account_id)
             account = self._accounts[account_id]
             return await self._in_thread(lambda: question(account))
 
@@ -171,10 +165,11 @@ class Rounds:
 
     # --- inside
 
-    async def _build(self, account_id: int, known: list[facts_pb2.DefinitionFact]) -> None:
+    async def _build(self, account_id: int) -> None:
         """An account's population, from the stores; what time changed since the last commit waits for the next round."""
         store = self._store_of_events()
-        population = Population(account_id, self._settings.partitions, self.as_of_ms)
+        known = await self._store.definitions(account_id)
+        population = Population(account_id, self._settings.partitions, self.as_of_ms, look_back_of(known))
         pages, activity = await self._store.people(account_id), await self._store.activity(account_id)
         if len(pages) + len(activity) > _COMPACT_ROWS:
             await self._store.compact(account_id)
@@ -204,7 +199,7 @@ class Rounds:
                 if message.stream_sequence <= self._positions[partition].sequence:
                     continue
                 try:
-                    arrived = intake.decode(message.subject, message.stream_sequence, message.data)
+                    arrived = intake.decode(message.subject, message.stream_sequence, message.data, self._settings.partitions)
                 except intake.Malformed as fault:
                     await self._bury(message, str(fault))
                     arrived = Arrived(partition, message.stream_sequence, "", 0, 0)

@@ -91,21 +91,21 @@ class Store:
     # --- definitions
 
     async def save_definition(self, account_id: int, kind: str, id_: int, version: int, fact: bytes) -> bool:
-        """Keep a fact; False where it is not newer than what is known."""
+        """Keep a fact; False where a newer one is known. One that comes again is True again: it may not have been learned."""
         table = tables.definitions
         key = (table.c.account_id == account_id) & (table.c.kind == kind) & (table.c.id == id_)
         async with self._database.transaction() as connection:
             known = await connection.scalar(select(table.c.version).where(key))
             if known is not None and known >= version:
-                return False
+                return bool(known == version)
             row = {"account_id": account_id, "kind": kind, "id": id_, "version": version, "fact": fact}
             await connection.execute(upsert(table, keys=["account_id", "kind", "id"], update=["version", "fact"]), row)
             return True
 
-    async def definitions(self) -> list[facts_pb2.DefinitionFact]:
-        """All facts known."""
+    async def definitions(self, account_id: int) -> list[facts_pb2.DefinitionFact]:
+        """All facts known of an account."""
         async with self._database.read() as connection:
-            rows = await connection.scalars(select(tables.definitions.c.fact))
+            rows = await connection.scalars(select(tables.definitions.c.fact).where(tables.definitions.c.account_id == account_id))
             return [facts_pb2.DefinitionFact.FromString(row) for row in rows]
 
     # --- start

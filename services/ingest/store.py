@@ -57,15 +57,12 @@ class Store:
     ) -> dict[bytes, int]:
         """Enter identities with their MPIDs. Returns those that another transaction entered first, with the MPIDs that they have."""
         rows = []
+        # In one order everywhere, as in `remember`.
         for key, mpid in sorted(added.items()):
             account_id, identity = account_of[key]
             rows.append({"key": key, "account_id": account_id, "mpid": mpid, "type": int(identity.type), "value": identity.value})
-        await connection.execute(insert_ignore(identities, keys=["key"]), rows)
-        if self.database.is_sqlite:
-            # One writer at a time: between the look-up and now nobody was faster.
-            return {}
-        owners = await self.owners(connection, added.keys())
-        return {key: mpid for key, mpid in owners.items() if mpid != added[key]}
+        entered = await connection.execute(insert_ignore(identities, keys=["key"]).returning(identities.c.key), rows)
+        return await self.owners(connection, added.keys() - set(entered.scalars()))
 
     async def move(self, connection: AsyncConnection, moved: Mapping[bytes, int]) -> None:
         """Give identities that this transaction entered to other MPIDs."""

@@ -66,11 +66,8 @@ def body_pieces(shape: Shape) -> list[bytes]:
         data["source_message_id"] = _MESSAGE.decode()
 
     def custom(number: int) -> dict[str, object]:
-        said = {
-            "event_name": _NAMES[number % len(_NAMES)],
-            "custom_event_type": "other",
-            "custom_attributes": {"price": 19.5, "place": "home"},
-        }
+        said: dict[str, object] = {"event_name": _NAMES[number % len(_NAMES)], "custom_event_type": "other"}
+        said |= {"custom_attributes": {"price": 19.5, "place": "home"}}
         return {"event_type": "custom_event", "data": {**said, **data}}
 
     first = [{"event_type": "first_run", "data": data}, {"event_type": "session_start", "data": data}]
@@ -214,8 +211,9 @@ async def _main() -> None:
     else:
         sent = await load.flat_out(options.seconds, connections=options.connections or 4)
     print(
-        f"{sent.events:,} events in {sent.seconds:.1f} s: {sent.events_per_second:,.0f} events/s; answers after {sent.answer_ms(0.5):.0f} ms (half), "
-        f"{sent.answer_ms(0.99):.0f} ms (99 of 100); refused {sent.refused or 'none'}; late {sent.late}"
+        f"{sent.events:,} events in {sent.seconds:.1f} s: {sent.events_per_second:,.0f} events/s; "
+        f"answers after {sent.answer_ms(0.5):.0f} ms (half), {sent.answer_ms(0.99):.0f} ms (99 of 100); "
+        f"refused {sent.refused or 'none'}; late {sent.late}"
     )
 
 

@@ -42,6 +42,7 @@ class Home:
     def __init__(self, settings: EvaluatorSettings, clock: ManualClock, bus: Bus) -> None:
         self.settings = settings
         self.clock = clock
+        self.bus = bus
         self.world = World(bus)
         self.follower = Follower(bus)
 

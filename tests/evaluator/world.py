@@ -59,12 +59,20 @@ class World:
         self._partitions = partitions
         self._versions: dict[str, int] = defaultdict(int)
 
+    async def account(self, look_back_days: int = 30) -> None:
+        """The account in its newest state."""
+        await self._define("account", ACCOUNT, account=account_pb2.Account(account_id=ACCOUNT, name="Acme", look_back_days=look_back_days))
+
     async def workspace(self) -> None:
         """The account, its workspace and its input."""
-        await self._define("account", ACCOUNT, account=account_pb2.Account(account_id=ACCOUNT, name="Acme", look_back_days=30))
+        await self.account()
         await self._define("workspace", WORKSPACE, workspace=account_pb2.Workspace(workspace_id=WORKSPACE, name="Shop"))
-        source = account_pb2.Input(input_id=INPUT, workspace_id=WORKSPACE, name="iOS")
-        await self._define("input", INPUT, input=definition_facts.InputCredentials(input=source))
+        await self.input(INPUT)
+
+    async def input(self, input_id: int) -> None:
+        """An input of the workspace."""
+        source = account_pb2.Input(input_id=input_id, workspace_id=WORKSPACE, name="iOS")
+        await self._define("input", input_id, input=definition_facts.InputCredentials(input=source))
 
     async def audience(
         self, audience_id: int, definition: definition_pb2.Definition, *, active: bool = True, state: int | None = None, revision: int = 1
@@ -82,7 +90,7 @@ class World:
         )
         await self._define("audience", audience_id, audience=audience)
 
-    async def events(self, happenings: Sequence[Happening], *, batch_id: str = "") -> None:
+    async def events(self, happenings: Sequence[Happening], *, batch_id: str = "", input_id: int = INPUT) -> None:
         """Batches of events, one a partition."""
         by_partition: dict[int, list[Happening]] = defaultdict(list)
         for happening in happenings:
@@ -94,7 +102,7 @@ class World:
                 account_id=ACCOUNT,
                 partition=partition,
                 receive_time_ms=max(happening.time_ms for happening in some),
-                sources=[ingest_facts.EventSource(input_id=INPUT, workspace_id=WORKSPACE)],
+                sources=[ingest_facts.EventSource(input_id=input_id, workspace_id=WORKSPACE)],
                 kinds=[ingest_facts.EventKind(type=type_, name=name) for type_, name in kinds],  # type: ignore[arg-type]
                 contexts=[ingest_facts.EventContext()],
                 mpids=[happening.mpid for happening in some],

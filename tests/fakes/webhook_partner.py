@@ -148,7 +148,8 @@ class WebhookPartner:
         self._answers: dict[str, tuple[bytes, dict[str, Any]]] = {}
         self._server: asyncio.Server | None = None
         self._changed = asyncio.Condition()
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._stopping = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -162,6 +163,7 @@ class WebhookPartner:
         await self.stop()
 
     async def start(self) -> None:
+        self._stopping.clear()
         self._server = await asyncio.start_server(self._connection, "127.0.0.1", self.port, limit=1 << 24)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -169,13 +171,14 @@ class WebhookPartner:
         """Close, cutting every line."""
         if self._server is not None:
             self._server.close()
-        for task in list(self._connections):
-            task.cancel()
+        self._stopping.set()
+        for writer in self._connections.values():
+            writer.transport.abort()
         if self._connections:
             await asyncio.wait(list(self._connections))
 
     async def until(self, holds: Callable[[], bool], *, seconds: float = 10) -> None:
-        """Return once this holds, which is looked at after each request. Raises TimeoutError."""
+        """Return once this holds, which is looked at when a request was read and done, and when it was answered. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
             async with self._changed:
                 await self._changed.wait_for(holds)
@@ -191,14 +194,14 @@ class WebhookPartner:
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._connections.add(task)
+        self._connections[task] = writer
         try:
             while await self._request(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
-            self._connections.discard(task)
+            self._connections.pop(task)
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
@@ -219,11 +222,13 @@ class WebhookPartner:
         if kind in self.plan_for:
             fault = self.plan.popleft() if self.plan else self.always
         try:
-            answer = await self._serve(lines[0], headers, body, fault, writer)
+            return await self._serve(lines[0], headers, body, fault, writer)
         finally:
-            async with self._changed:
-                self._changed.notify_all()
-        return answer
+            await self._tell()
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
 
     async def _serve(self, line: str, headers: dict[str, str], body: bytes, fault: Fault | None, writer: asyncio.StreamWriter) -> bool:
         processed: dict[str, Any] | None = None
@@ -234,14 +239,18 @@ class WebhookPartner:
                 self.unfit.append(str(why))
                 await self._answer(writer, 400, {"message": str(why)})
                 return True
+        # An answer may never come, or late: what is known by now is known.
+        await self._tell()
         match fault:
             case Hang():
-                await asyncio.Event().wait()
+                await self._stopping.wait()
+                return False
             case Cut():
                 writer.transport.abort()
                 return False
             case Slow(seconds):
-                await asyncio.sleep(seconds)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), seconds)
             case Status(status, words, retry_after, _, location):
                 extra = {"Retry-After": retry_after, "Location": location}
                 await self._answer(writer, status, words, {name: value for name, value in extra.items() if value is not None})

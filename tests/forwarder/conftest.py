@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +54,3 @@ async def either_desk(store: Store, partner: WebhookPartner) -> AsyncIterator[De
     desk = Desk(store, partner)
     yield desk
     await desk.close()
-
-
-Make = Callable[[], Awaitable[Desk]]

@@ -109,6 +109,7 @@ class Desk:
                 idempotency_key=None,
             )
         )
+        assert made is not None
         return made.id
 
     async def connect(self, audience_id: int = AUDIENCE, *, configuration_id: int | None = None, **settings: str) -> int:

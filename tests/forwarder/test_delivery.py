@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 
 import pytest
 
 from services.forwarder.domain.connections import State
 from services.forwarder.domain.faults import Cause
-from services.forwarder.domain.identities import Kind
+from services.forwarder.domain.identities import Identity, Kind
 from services.forwarder.domain.retry import RetryPolicy
 from services.forwarder.stores.deliveries import Outcome
+from tests.fakes.waiting import eventually
 from tests.fakes.webhook_partner import Cut, Fault, Hang, Malformed, Reject, Slow, Status, Suspend, Well
-from tests.forwarder.desk import AUDIENCE, Desk
+from tests.forwarder.desk import ACCOUNT, AUDIENCE, Desk
 
 
 async def test_a_new_connection_subscribes_and_then_tells_every_member(either_desk: Desk) -> None:
@@ -47,8 +49,10 @@ async def test_leaving_coming_and_changing_are_told_as_delete_add_and_update(eit
     assert desk.partner.mpids(AUDIENCE) == {2, 3}
     assert desk.partner.told(AUDIENCE, 2) == {("email", "new@example.com"), ("ios_advertising_id", "AAAA")}
     assert (await desk.connection(id)).delivered_members == 2
-    last = (await desk.deliveries(id))[-1]
-    assert (last.adds, last.drops, last.updates, last.outcome) == (1, 1, 1, Outcome.ACCEPTED)
+    # The worker may take them in one delivery or in two.
+    later = (await desk.deliveries(id))[2:]
+    assert all(one.outcome is Outcome.ACCEPTED for one in later)
+    assert [sum(counts) for counts in zip(*[(one.adds, one.drops, one.updates) for one in later], strict=True)] == [1, 1, 1]
     assert desk.partner.counts.doubled == desk.partner.counts.absent == 0
 
 
@@ -63,10 +67,7 @@ async def test_a_person_who_comes_and_goes_before_being_sent_is_not_sent_at_all(
 
 async def test_a_member_without_an_accepted_identity_is_not_sent_until_one_comes(desk: Desk) -> None:
     id = await desk.connect(identity_types="email")
-    desk.people.identities[1] = [(Kind.CUSTOMER_ID, "c1")]  # type: ignore[list-item]  # a plain pair does
     dispatcher = await desk.begin()
-    from services.forwarder.domain.identities import Identity
-
     desk.people.identities[1] = [Identity(Kind.CUSTOMER_ID, "c1")]
     await desk.change(added=[1])
     dispatcher.wake([id])
@@ -96,11 +97,8 @@ async def test_identities_go_hashed_where_the_configuration_says_so(desk: Desk) 
     await desk.change(added=[1])
     (await desk.begin()).wake([id])
     await desk.settled(id)
-    hashed = "8eb1b522f60d11fa897de1dc6351b7e8a0d79f4bfbc5ab3a4e0d6e0fbcb8ff0b"
     told = desk.partner.members[AUDIENCE][1]
     assert ("device_identities", "android_id", "raw", "Device") in told
-    import hashlib
-
     hashed = hashlib.sha256(b"a@example.com").hexdigest()
     assert ("user_identities", "email", "sha256", hashed) in told
 
@@ -158,7 +156,7 @@ FAULTS: list[tuple[Fault, Cause, str]] = [
 
 
 @pytest.mark.parametrize(("fault", "cause", "message"), FAULTS, ids=lambda value: str(value)[:40])
-async def test_a_lasting_fault_faults_the_connection_at_once_with_the_partners_words(desk: Desk, fault: Fault, cause: Cause, message: str) -> None:
+async def test_a_lasting_fault_faults_the_connection_at_once(desk: Desk, fault: Fault, cause: Cause, message: str) -> None:
     id = await desk.connect()
     await desk.change(added=[1, 2, 3])
     desk.partner.always = fault
@@ -373,8 +371,6 @@ async def test_pausing_ends_the_retries_and_resuming_goes_on(desk: Desk) -> None
     async def aside() -> bool:
         return (await desk.deliveries(id))[-1].outcome is Outcome.FAILED
 
-    from tests.fakes.waiting import eventually
-
     await eventually(aside)
     assert desk.partner.mpids(AUDIENCE) == set()
     await desk.resume(id)
@@ -420,7 +416,7 @@ async def test_a_connection_deleted_while_its_request_is_in_flight_leaves_no_led
     await desk.change(added=[1])
     desk.partner.plan.append(Slow(0.3))
     dispatcher.wake([id])
-    await desk.partner.until(lambda: not desk.partner.plan and desk.partner.counts.adds == 1 or len(desk.partner.request_ids) == 2)
+    await desk.partner.until(lambda: desk.partner.counts.adds == 1)
     await desk.delete(id)
     dispatcher.look(id)
     await desk.settled(id)
@@ -443,8 +439,6 @@ async def test_nothing_is_lost_while_ingest_is_down(desk: Desk) -> None:
 
 
 async def test_an_audience_that_is_not_active_is_empty_for_its_partner(desk: Desk) -> None:
-    from tests.forwarder.desk import ACCOUNT
-
     id = await desk.connect()
     dispatcher = await desk.begin()
     await desk.change(added=[1, 2])

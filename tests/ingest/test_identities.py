@@ -10,7 +10,7 @@ from services.chassis.bus import Bus
 from services.ingest.domain.identities import Person, by_strength, decide, key_of, normal
 from services.ingest.domain.model import Identity, IdentityType
 from services.ingest.identity_cache import IdentityCache
-from tests.ingest.conftest import Serve, Service, batch, custom, read_stream
+from tests.ingest.conftest import Serve, Service, batch, custom, read_stream, tell_input
 
 
 def named(*names: str, mpid: int = 0) -> Person:
@@ -98,39 +98,32 @@ async def test_one_person_is_found_by_each_of_the_identities(serve: Serve, bus: 
 
 
 async def test_two_processes_that_meet_somebody_new_at_once_agree_on_the_mpid(serve: Serve, bus: Bus, postgres_url: str) -> None:
-    people = 40
+    people, rounds = 20, 8
     async with serve(database_url=postgres_url) as one, serve(database_url=postgres_url) as other:
-        requests = []
-        for round_ in range(6):
-            # In different orders and with different identities, so that each process wins some and waits for the other.
-            mine = [batch(f"c-{number}", custom(f"{number}"), mp_deviceid=f"d-{round_}-{number}") for number in range(people)]
-            yours = [
-                batch("", custom(f"{number}"), user_identities={"customer_id": f"c-{number}", "email": f"{number}@x.y"})
-                for number in reversed(range(people))
-            ]
-            requests += [one.bulk(mine), other.bulk(yours)]
-        assert {answer.status_code for answer in await asyncio.gather(*requests)} == {202}
+        for round_ in range(rounds):
+            # In different orders and with different identities beside, so that each process wins some and waits for the other.
+            names = [f"{round_}-{number:02}" for number in range(people)]
+            mine = [batch(name, custom(name), mp_deviceid=f"d-{name}") for name in names]
+            yours = [batch("", custom(name), user_identities={"customer_id": name, "email": f"{name}@x.y"}) for name in reversed(names)]
+            answers = await asyncio.gather(one.bulk(mine), other.bulk(yours), other.bulk(mine), one.bulk(yours))
+            assert {answer.status_code for answer in answers} == {202}
     told = await read_stream(bus)
-    assert len(told.events) == 12 * people
+    assert len(told.events) == 4 * rounds * people
     by_name: dict[str, set[int]] = {}
     for event in told.events:
         by_name.setdefault(event.name, set()).add(event.mpid)
-    assert {len(mpids) for mpids in by_name.values()} == {1}
-    assert len(by_name) == people
-    added = [(identity.type, identity.value) for change in told.changes for identity in change.added_identities]
-    assert len(added) == len(set(added)) == people * (1 + 1 + 6)
+    assert len(by_name) == len({mpid for mpids in by_name.values() for mpid in mpids}) == rounds * people
     owner: dict[tuple[int, str], int] = {}
     for change in told.changes:
-        owner.update({(identity.type, identity.value): change.mpid for identity in change.added_identities})
-        (identity.type, identity.value): change.mpid for change in told.changes for identity in change.added_identities
-    }
-    for number in range(people):
-        assert {owner[2, f"c-{number}"], owner[8, f"{number}@x.y"]} == by_name[str(number)]
+        for identity in change.added_identities:
+            # Told once, by whoever entered it.
+            assert owner.setdefault((identity.type, identity.value), change.mpid) == change.mpid
+    assert sum(len(change.added_identities) for change in told.changes) == len(owner) == 3 * rounds * people
+    for name, mpids in by_name.items():
+        assert {owner[2, name], owner[8, f"{name}@x.y"], owner[51, f"d-{name}"]} == mpids
 
 
 async def test_people_of_another_account_are_other_people(service: Service, bus: Bus) -> None:
-    from tests.ingest.conftest import tell_input
-
     await tell_input(bus, 200, account_id=2, workspace_id=20, key="key-2", secret="secret-2")
     assert (await service.events(batch("c-1", custom("first")))).status_code == 202
     for _ in range(200):

@@ -63,13 +63,7 @@ class ConfigurationApi(rpc_grpc.ConfigurationServiceServicer):
         name = _named(request.name, "name")
 
         async def create(tx: Tx) -> Configuration:
-            if request.idempotency_key:
-                before = await tx.configurations.of_key(account_id, request.idempotency_key)
-                if before is not None:
-                    if (before.integration_key, before.name, before.values) != (request.integration_key, name, {**settings, **secrets}):
-                        raise IdempotencyKeyReused("This key was used for another configuration.")
-                    return before
-            return await tx.configurations.insert(
+            made = await tx.configurations.insert(
                 account_id,
                 integration_key=request.integration_key,
                 name=name,
@@ -78,6 +72,12 @@ class ConfigurationApi(rpc_grpc.ConfigurationServiceServicer):
                 now_ms=self._clock.now_ms(),
                 idempotency_key=request.idempotency_key or None,
             )
+            if made is not None:
+                return made
+            before = await tx.configurations.of_key(account_id, request.idempotency_key)
+            if before is None or not _is_same(before, request.integration_key, name, settings, secrets):
+                raise IdempotencyKeyReused("This key was used for another configuration.")
+            return before
 
         return translate.configuration(await self._store.write(create), faulted=0)
 
@@ -188,6 +188,10 @@ class ConfigurationApi(rpc_grpc.ConfigurationServiceServicer):
                 concerned.append(one.id)
             last = found[-1].id
         return concerned
+
+
+def _is_same(before: Configuration, key: str, name: str, settings: dict[str, str], secrets: dict[str, str]) -> bool:
+    return (before.integration_key, before.name, before.values) == (key, name, {**settings, **secrets})
 
 
 def _updated(before: Configuration, told: dict[str, str], paths: list[str], secret: frozenset[str]) -> dict[str, str]:

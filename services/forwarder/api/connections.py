@@ -55,6 +55,8 @@ class ConnectionApi(rpc_grpc.ConnectionServiceServicer):
         account_id = account_of(context)
 
         async def create(tx: Tx) -> Connection:
+            # Locks the configuration: of two requests at once the second finds what the first one made.
+            settings = await self._settings(tx, account_id, request.configuration_id, dict(request.settings))
             if request.idempotency_key:
                 before = await tx.connections.of_key(account_id, request.idempotency_key)
                 if before is not None:
@@ -62,7 +64,6 @@ class ConnectionApi(rpc_grpc.ConnectionServiceServicer):
                     if (before.audience_id, before.variation, before.configuration_id, dict(before.settings)) != asked:
                         raise IdempotencyKeyReused("This key was used for another connection.")
                     return before
-            settings = await self._settings(tx, account_id, request.configuration_id, dict(request.settings))
             return await self._create(
                 tx,
                 account_id,
@@ -115,6 +116,8 @@ class ConnectionApi(rpc_grpc.ConnectionServiceServicer):
     async def ListConnections(self, request: rpc.ListConnectionsRequest, context: Context) -> rpc.ListConnectionsResponse:
         after, limit = page_of(request.page_token, request.page_size)
         states = [state for number in request.states if (state := translate.state_of(number)) is not None]
+        if request.states and not states:
+            return rpc.ListConnectionsResponse()
         async with self._store.read() as tx:
             found = await tx.connections.page(
                 account_of(context),

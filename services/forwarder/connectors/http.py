@@ -17,6 +17,8 @@ from services.forwarder.domain.retry import retry_after
 
 ANSWER_MAX_BYTES = 1_000_000
 _USER_AGENT = "Muster-Forwarder/1"
+# Where partners put the sentence for a person: here, or in an object that is here.
+_WORD_KEYS = ("message", "error", "detail", "title", "description")
 # NAT64 and 6to4 carry an IPv4 address, which may be one of ours.
 _CARRIERS = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("2002::/16"), ipaddress.ip_network("2001::/32"))
 
@@ -145,12 +147,10 @@ def _words(body: bytes) -> str:
         found = msgspec.json.decode(text)
     except msgspec.DecodeError:
         return "" if text.lstrip().startswith("<") else text
-    for key in ("message", "error", "detail", "title", "description"):
-        if not isinstance(found, dict):
-            break
-        value = found.get(key)
-        if isinstance(value, str) and value:
-            return value
-        if isinstance(value, dict):
-            found = value
+    while isinstance(found, dict):
+        values = [found[key] for key in _WORD_KEYS if found.get(key)]
+        said = next((value for value in values if isinstance(value, str)), None)
+        if said is not None:
+            return said
+        found = next((value for value in values if isinstance(value, dict)), None)
     return text

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.chassis.database import insert_ignore
 from services.forwarder.domain.connections import State
 from services.forwarder.tables import configurations, connections, deliveries
 
@@ -78,8 +79,8 @@ class Configurations:
         secrets: dict[str, str],
         now_ms: int,
         idempotency_key: str | None,
-    ) -> Configuration:
-        """A new configuration."""
+    ) -> Configuration | None:
+        """A new configuration; None: there is one of this key."""
         values: dict[str, Any] = {
             "account_id": account_id,
             "integration_key": integration_key,
@@ -91,8 +92,9 @@ class Configurations:
             "update_time": now_ms,
             "idempotency_key": idempotency_key,
         }
-        row = (await self._connection.execute(configurations.insert().values(values).returning(configurations))).one()
-        return _configuration(row)
+        statement = insert_ignore(configurations).values(values).returning(configurations)
+        row = (await self._connection.execute(statement)).one_or_none()
+        return None if row is None else _configuration(row)
 
     async def save(self, configuration: Configuration) -> None:
         """Keep the changed name, settings, secrets and version."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import BigInteger, and_, delete, literal, or_, select, update
+from sqlalchemy import BigInteger, and_, delete, literal, or_, select, true, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -190,10 +190,10 @@ class Members:
         """Let these be looked at by every connection of the audience."""
         if mpids:
             source = listed(self._connection, sorted(set(mpids)))
-            rows = select(connections.c.id, source.c.value, _number(new_mark()), _number(since_ms)).where(
-                connections.c.account_id == key[0], connections.c.audience_id == key[1], connections.c.state != State.DELETED
-            )
-            await self._mark(rows)
+            # Each connection with each person.
+            pairs = select(connections.c.id, source.c.value, _number(new_mark()), _number(since_ms)).join_from(connections, source, true())
+            mine = (connections.c.account_id == key[0], connections.c.audience_id == key[1], connections.c.state != State.DELETED)
+            await self._mark(pairs.where(*mine))
 
     async def mark_everybody(self, key: Key, *, since_ms: int) -> None:
         """Let all who are in be looked at by every connection of the audience."""
