@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """`beside` is what was measured in the same run to compare with, `ratio` how many times better `value` is than it; None: nothing to compare.
+    """`beside` is what was measured in the same run to compare with, `ratio` how many times better `value` is than it; None: nothing to
+    compare.
 
     `bound` says in words what must hold, and `ok` whether it does; an empty bound only reports.
     """

@@ -1,4 +1,4 @@
-"""Every method of every contract is served by a real process, by nobody without a token, and says so in our words where it is not built yet."""
+"""Every method of every contract is served by a real process, needs a token, and says in our words where it is not built yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole installation for end-to-end tests: every service a process of its own, a partner in this one, and a crowd of people who do things."""
+"""A whole installation for end-to-end tests: every service a process of its own, a partner in this one, and a crowd of people."""
 
 from __future__ import annotations
 
@@ -117,9 +117,7 @@ class Installation:
             AccountServiceStub, "definition", "CreateAccount", definition_pb.CreateAccountRequest(name="Acme"), account_id=0
         )
         self.account_id = account.account_id
-        workspace = await self.call(
-            AccountServiceStub, "definition", "CreateWorkspace", definition_pb.CreateWorkspaceRequest(name="Shop")
-        )
+        workspace = await self.call(AccountServiceStub, "definition", "CreateWorkspace", definition_pb.CreateWorkspaceRequest(name="Shop"))
         self.workspace_id = workspace.workspace_id
         source = definition_pb.CreateInputRequest(
             workspace_id=self.workspace_id, name="iOS", kind=account_pb2.INPUT_KIND_PLATFORM, platform=account_pb2.PLATFORM_IOS
@@ -158,6 +156,15 @@ class Installation:
         request = forwarder_pb.GetConnectionRequest(connection_id=self.connection_id)
         connection: connection_pb2.Connection = await self.call(ConnectionServiceStub, "forwarder", "GetConnection", request)
         return connection
+
+    async def faulted(self, *, seconds: float = 30) -> connection_pb2.Connection:
+        """The connection, once it is faulted."""
+        for _ in range(round(seconds / 0.1)):
+            connection = await self.connection()
+            if connection.state == connection_pb2.CONNECTION_STATE_FAULTED:
+                return connection
+            await asyncio.sleep(0.1)
+        raise TimeoutError("the connection is not faulted")
 
     async def resume(self) -> None:
         """As a person does who has mended what the fault told."""

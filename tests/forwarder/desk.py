@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from services.chassis.clock import SystemClock
@@ -18,7 +18,7 @@ from services.forwarder.domain.retry import RetryPolicy
 from services.forwarder.lookups import NotAnswered
 from services.forwarder.stores.deliveries import DeliveryRecord, RejectedRecord
 from services.forwarder.stores.members import ACTIVE, Audience, Following
-from services.forwarder.stores.store import Store
+from services.forwarder.stores.store import Store, Tx
 from tests.fakes.waiting import eventually
 from tests.fakes.webhook_partner import WebhookPartner
 
@@ -183,12 +183,18 @@ class Desk:
         return await self.connection(id)
 
     async def resume(self, id: int) -> None:
-        before = await self.connection(id)
-        await self.store.write(lambda tx: tx.connections.save(resumed(before, now_ms=self.clock.now_ms())))
+        await self._change(id, lambda before: resumed(before, now_ms=self.clock.now_ms()))
 
     async def pause(self, id: int) -> None:
-        before = await self.connection(id)
-        await self.store.write(lambda tx: tx.connections.save(paused(before, reason="by hand", now_ms=self.clock.now_ms())))
+        await self._change(id, lambda before: paused(before, reason="by hand", now_ms=self.clock.now_ms()))
+
+    async def _change(self, id: int, rule: Callable[[Connection], Connection]) -> None:
+        async def work(tx: Tx) -> None:
+            before = await tx.connections.get(ACCOUNT, id, lock=True)
+            assert before is not None
+            await tx.connections.save(rule(before))
+
+        await self.store.write(work)
 
     async def delete(self, id: int) -> None:
         await self.store.write(lambda tx: close(tx, ACCOUNT, id, now_ms=self.clock.now_ms()))

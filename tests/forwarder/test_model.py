@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from services.chassis.database import Database
@@ -26,13 +26,14 @@ from tests.forwarder.desk import ACCOUNT, SECRET, Desk
 
 PEOPLE = range(1, 9)
 AUDIENCES = (1, 2)
+# Not here: a 400 or a 500 for what was taken, the word of a partner that it was not.
 FAULTS: list[Fault] = [
     Well(),
     Status(500),
     Status(502, processed=True),
     Status(429, retry_after="0"),
     Status(401),
-    Status(400),
+    Status(404),
     Hang(),
     Hang(processed=True),
     Cut(),
@@ -138,14 +139,15 @@ class Run:
         """A fault that was planned before may still come; whatever it stops is resumed."""
         async with asyncio.timeout(10):
             while True:
-                for id in self.ids.values():
-                    if (await self.desk.connection(id)).state is not State.SENDING:
-                        await self.desk.resume(id)
-                        dispatcher.look(id)
                 async with self.desk.store.read() as tx:
+                    found = [await tx.connections.get(ACCOUNT, id) for id in self.ids.values()]
                     busy = await tx.connections.with_work()
-                if not busy:
+                stopped = [one.id for one in found if one is not None and one.state is not State.SENDING]
+                if not busy and not stopped:
                     return
+                for id in stopped:
+                    await self.desk.resume(id)
+                    dispatcher.look(id)
                 await asyncio.sleep(0.01)
 
     async def step(self, step: Move | Identify | Fails | Act, dispatcher: Dispatcher) -> Dispatcher:
@@ -205,11 +207,10 @@ def empty_database() -> Iterator[Path]:
         yield file
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+# Explaining traces every line, which makes a history take seconds.
+@settings(max_examples=500, deadline=None, phases=set(Phase) - {Phase.explain}, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(history=st.lists(steps, min_size=3, max_size=14))
-def test_after_any_history_the_partner_has_what_it_should_have(
-    empty_database: Path, history: list[Move | Identify | Fails | Act]
-) -> None:
+def test_after_any_history_the_partner_has_what_it_should_have(empty_database: Path, history: list[Move | Identify | Fails | Act]) -> None:
     async def run() -> None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "forwarder.db"

@@ -77,7 +77,8 @@ def test_what_was_told_and_the_difference_make_what_is_wanted(
                 assert at_partner is None
                 at_partner = set(change.identities)
             case Action.UPDATE:
-                assert at_partner is not None and at_partner != set(change.identities)
+                assert at_partner is not None
+                assert at_partner != set(change.identities)
                 at_partner = set(change.identities)
             case Action.DELETE:
                 assert at_partner == set(change.identities)

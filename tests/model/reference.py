@@ -1,4 +1,5 @@
-"""Who is in an audience, told a second time: plain Python straight from semantics.md, slow and easy to read. It shares no code with the engine.
+"""Who is in an audience, told a second time: plain Python straight from semantics.md, slow and easy to read.
+It shares no code with the engine.
 
 Everything is worked out anew for one person and one instant from what has ever been told about that person.
 """
@@ -74,15 +75,18 @@ def members(
     def members_of(audience_id: int) -> set[int]:
         if audience_id not in inner:
             audience = (active or {}).get(audience_id)
-            inner[audience_id] = audience and members(
-                audience.definition,
-                people,
-                now,
-                workspaces=workspaces,
-                workspace_ids=audience.workspace_ids,
-                input_ids=audience.input_ids,
-                look_back_ms=look_back_ms,
-                active=active,
+            inner[audience_id] = (
+                audience
+                and members(
+                    audience.definition,
+                    people,
+                    now,
+                    workspaces=workspaces,
+                    workspace_ids=audience.workspace_ids,
+                    input_ids=audience.input_ids,
+                    look_back_ms=look_back_ms,
+                    active=active,
+                )
             ) or set()
         return inner[audience_id]
 
@@ -191,7 +195,9 @@ def value_passes(test: pb.ValueTest, value: Value | None, now: int) -> bool:
             if value is None:
                 return test.number.comparison == pb.COMPARISON_NOT_EQUAL
             number = as_number(value)
-            return number is not None and compares(test.number.comparison, number, Decimal(test.number.value), Decimal(test.number.upper or 0))
+            return number is not None and compares(
+                test.number.comparison, number, Decimal(test.number.value), Decimal(test.number.upper or 0)
+            )
         case "boolean":
             return (value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value).casefold())) is test.boolean.value
         case "date":
@@ -283,7 +289,9 @@ def text_passes(test: pb.StringTest, value: str) -> bool:
 def describes(pattern: str, value: str) -> bool:
     """`*`: any number of characters, `?`: exactly one, as the value is written; all else is itself, in any case."""
     wanted = pattern.casefold()
-    letters = [(letter, place) for place, character in enumerate(value) for letter in character.casefold()]  # `ß` is two letters of one character
+    letters = [
+        (letter, place) for place, character in enumerate(value) for letter in character.casefold()
+    ]  # `ß` is two letters of one character
 
     @cache
     def fits(p: int, v: int) -> bool:

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 from google.protobuf import json_format
-
 from muster.definition.v1 import definition_pb2 as pb
 from muster.ingest.v1.event_type_pb2 import EventType
+
 from tests.model import reference
 
 FOLDER = Path(__file__).parent
@@ -69,7 +69,9 @@ def _read(name: str, raw: dict[str, Any]) -> Scenario:
             fact = reference.Event(event.get("input", first_input), kind, event.get("name", ""), _instant(event["at"], now))
             told.append(Told(person, _instant(event.get("arrives", "0s"), now), fact))
         for change in about.get("attributes", []):
-            value = reference.AttributeChange(change.get("workspace", 1), change["name"], change["value"], _instant(change.get("at", "0s"), now))
+            value = reference.AttributeChange(
+                change.get("workspace", 1), change["name"], change["value"], _instant(change.get("at", "0s"), now)
+            )
             told.append(Told(person, now, value))
     later = [(_instant(then["at"], now), set(then["members"])) for then in raw.get("later", [])]
     return Scenario(

@@ -104,7 +104,9 @@ def _rounds(engine: Engine, scenario: Scenario, to_come: list[Told]) -> list[set
             else:
                 change = fact.workspace_id, fact.attribute, np.array([person]), [fact.value], np.array([fact.time_ms])
                 attributes.append(AttributeChange(*change))
-        columns = {series: tuple(np.array(column) for column in zip(*pairs, strict=True)) for series, pairs in events.items()}
+        columns = {
+            series: (np.array([person for person, _ in pairs]), np.array([time for _, time in pairs])) for series, pairs in events.items()
+        }
         engine.round(now, columns, attributes)
         found.append({people[ordinal] for ordinal in engine.members(AUDIENCE).tolist()})
     return found

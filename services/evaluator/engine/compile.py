@@ -51,7 +51,10 @@ COMPARISONS = {
 
 
 class Unsupported(Exception):
-    """A node that this version doesn't evaluate. `path` is its place in the tree, such as `root.all.nodes[1].exclude.node`; `node_id` its id, or empty."""
+    """A node that this version doesn't evaluate.
+
+    `path` is its place in the tree, such as `root.all.nodes[1].exclude.node`; `node_id` its id, or empty.
+    """
 
     def __init__(self, path: str, kind: str, node_id: str = "") -> None:
         super().__init__(f"{path}: {kind} is not evaluated by this version")
@@ -96,9 +99,9 @@ def compile_definition(
     input_ids: Collection[int] = (),
     look_back_ms: int,
 ) -> Compiled:
-    """`workspaces`: the inputs of each workspace of the account. `workspace_ids`: the audience's. `input_ids`: those that its event criteria read;
-    empty: all inputs of the audience's workspaces (compile again when one of them gets a new input). A window longer than the look-back is cut to it.
-    Raises Unsupported or Malformed with the place of the node."""
+    """`workspaces`: the inputs of each workspace of the account. `workspace_ids`: the audience's. `input_ids`: those that its event
+    criteria read; empty: all inputs of the audience's workspaces (compile again when one of them gets a new input). A window longer than
+    the look-back is cut to it. Raises Unsupported or Malformed with the place of the node."""
     inputs = frozenset(input_ids) or frozenset(input_id for workspace in workspace_ids for input_id in workspaces.get(workspace, ()))
     root = _Compiler(frozenset(workspace_ids), inputs, look_back_ms).node(definition.root, "root")
     return Compiled(root, tree.Activity(frozenset(workspace_ids)))

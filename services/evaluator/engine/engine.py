@@ -22,7 +22,7 @@ NOBODY: Ordinals = np.empty(0, np.int64)
 
 
 class Engine:
-    """One account's people of one process, by ordinal (a dense int from 0, below 2**29; holes are allowed). All instants are Unix milliseconds.
+    """One account's people of one process, by ordinal: a dense int from 0, below 2**29; holes are allowed. Instants are Unix milliseconds.
 
     `look_back_ms` is what event criteria see: at most 150 days. `now` moves only by `round`.
     """
@@ -37,31 +37,31 @@ class Engine:
 
     # --- people
     def add_activity(self, workspace_id: int, ordinals: Ordinals) -> None:
-        """These people have activity in the workspace, which makes them candidates of its audiences for ever. What it changes in active audiences
-        is reported by the next round."""
+        """These people have activity in the workspace, which makes them candidates of its audiences for ever. What it changes in active
+        audiences is reported by the next round."""
         self._make_room(ordinals)
         self._criteria.add_activity(workspace_id, ordinals)
 
     # --- bulk load: restart, history
     def load_events(self, series: Series, ordinals: Ordinals, times_ms: Instants) -> None:
-        """Events in any order, not deduplicated. Those older than the look-back are ignored; future ones count when their time comes. What they
-        change in active audiences is reported by the next round."""
+        """Events in any order, not deduplicated. Those older than the look-back are ignored; future ones count when their time comes.
+        What they change in active audiences is reported by the next round."""
         self._make_room(ordinals)
         self._insert({series: (ordinals, times_ms)})
 
     def load_attributes(
         self, workspace_id: int, attribute: str, ordinals: Ordinals, values: Sequence[Value | None], times_ms: Instants
     ) -> None:
-        """Values of one attribute. Per person the latest time wins, of equal times the later call or position; None removes. What they change in
-        active audiences is reported by the next round."""
+        """Values of one attribute. Per person the latest time wins, of equal times the later call or position; None removes. What they
+        change in active audiences is reported by the next round."""
         self._make_room(ordinals)
         self._criteria.change_attribute(AttributeChange(workspace_id, attribute, ordinals, values, times_ms), self.now)
 
     # --- audiences
     def activate(self, audience_id: int, compiled: Compiled, *, members: BitMap | Ordinals | None = None) -> Changes:
-        """Take the audience in, computed at `now`, and tell the difference to `members`; without them, to its present members if it is active
-        (a new definition), else to nobody. The audiences that it reads (`compiled.member_of`) are to be activated first: as long as one isn't, it
-        has no members; audiences that read this one, and are active already, follow in the next round. Raises Cycle."""
+        """Take the audience in, computed at `now`, and tell the difference to `members`; without them, to its present members if it is
+        active (a new definition), else to nobody. The audiences that it reads (`compiled.member_of`) are to be activated first: as long as
+        one isn't, it has no members; audiences that read this one, and are active already, follow in the next round. Raises Cycle."""
         self._audiences.refuse_cycle(audience_id, compiled.member_of)
         given = None if members is None else np.asarray(members if isinstance(members, np.ndarray) else members.to_array()).astype(np.int64)
         if given is not None:
@@ -84,7 +84,7 @@ class Engine:
         return changes
 
     def deactivate(self, audience_id: int) -> Changes:
-        """Everyone leaves, and the audience is no longer known. Audiences that read it follow in the next round. Unknown: nothing happens."""
+        """Everyone leaves, and the audience is known no longer; those that read it follow in the next round. Unknown: nothing happens."""
         audience = self._audiences.known.get(audience_id)
         if audience is None:
             return Changes(NOBODY, NOBODY)
@@ -104,9 +104,9 @@ class Engine:
         attributes: Sequence[AttributeChange] = (),
         activity: Mapping[int, Ordinals] | None = None,
     ) -> dict[int, Changes]:
-        """Take in what has arrived and let time pass to `now_ms`; the changes of each audience that has any. An event doesn't make its person a
-        candidate by itself: `activity` (workspace id -> ordinals) says so, repeats are harmless. Time never goes back: an earlier `now_ms` counts
-        as the present one."""
+        """Take in what has arrived and let time pass to `now_ms`; the changes of each audience that has any. An event doesn't make its
+        person a candidate by itself: `activity` (workspace id -> ordinals) says so, repeats are harmless. Time never goes back: an earlier
+        `now_ms` counts as the present one."""
         before, self.now = self.now, max(now_ms, self.now)
         activity = activity or {}
         arrived = [*(people for people, _ in events.values()), *(change.ordinals for change in attributes), *activity.values()]
@@ -146,8 +146,8 @@ class Engine:
 
     # --- upkeep
     def forget(self, now_ms: int) -> int:
-        """Drop the events that no criterion can see any more (older than the look-back at `now_ms`, at most the present), and say how many. Also
-        the attribute values that nobody has any more."""
+        """Drop the events that no criterion can see any more (older than the look-back at `now_ms`, at most the present), and say how
+        many. Also the attribute values that nobody has any more."""
         self._criteria.tidy()
         return self._index.forget(min(now_ms, self.now))
 

@@ -3,8 +3,8 @@
     by series: series << 34 | time     with the person as the label: who did it in a window; who crosses a window's edge as time passes
     by person: person << 34 | time     with the series as the label: a person's history
 
-Time is in milliseconds since the index's epoch, which lies shortly before the look-back and moves on with it: 34 bits hold 198 days. What is
-further in the future than that waits aside; what is older than the look-back is not kept.
+Time is in milliseconds since the index's epoch, which lies shortly before the look-back and moves on with it: 34 bits hold 198 days. What
+is further in the future than that waits aside; what is older than the look-back is not kept.
 """
 
 from collections.abc import Sequence

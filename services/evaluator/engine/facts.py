@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 Ordinals = NDArray[np.int64]
 Instants = NDArray[np.int64]
 Value = str | int | float | Decimal | bool | Sequence[str]
-"""A user attribute's value. A date is its text (ISO 8601) or its Unix milliseconds. A float stands for the shortest decimal that reads as it;
-hand over a Decimal where the digits must stay as they were written."""
+"""A user attribute's value. A date is its text (ISO 8601) or its Unix milliseconds. A float stands for the shortest decimal that reads as
+it; hand over a Decimal where the digits must stay as they were written."""
 
 
 class Series(NamedTuple):
-    """One kind of event: what an event criterion chooses by. `type` is the number of an EventType; `name` is empty where the type has none."""
+    """One kind of event: what an event criterion chooses by.
+
+    `type` is the number of an EventType; `name` is empty where the type has none.
+    """
 
     input_id: int
     type: int

@@ -58,7 +58,10 @@ class SortedRuns:
         self._runs.append(newest)
 
     def ranges(self, lower: Keys, upper: Keys) -> Iterator[tuple[Positions, Keys, Labels]]:
-        """Per run the keys with `lower[i] <= key < upper[i]`: for each its range `i`, the key, the label. Quickest when the bounds ascend."""
+        """Per run the keys with `lower[i] <= key < upper[i]`: for each its range `i`, the key, the label.
+
+        Quickest when the bounds ascend.
+        """
         bounds = np.stack([lower, upper], axis=1).ravel()
         for keys, labels in self._runs:
             at = np.searchsorted(keys, bounds)

@@ -7,7 +7,10 @@ FAR = 1 << 61  # further than any instant
 
 @dataclass(frozen=True)
 class Window:
-    """The instants t with `now - oldest_ago <= t <= now - newest_ago` and `first <= t <= last`, in milliseconds, ends included. None: no such bound."""
+    """The instants t with `now - oldest_ago <= t <= now - newest_ago` and `first <= t <= last`, in milliseconds, ends included.
+
+    None: no such bound.
+    """
 
     oldest_ago: int | None = None
     newest_ago: int | None = None

@@ -54,7 +54,10 @@ class StringTest:
 
     @cached_property
     def _expression(self) -> re.Pattern[str]:
-        """Of the pattern. The first place where a piece between two stars fits is as good as any later one, so the search never goes back."""
+        """Of the pattern.
+
+        The first place where a piece between two stars fits is as good as any later one, so the search never goes back.
+        """
         first, *rest = ("".join("." if c == "?" else re.escape(c) for c in piece) for piece in self._operand.split("*"))
         middle = "".join(f"(?>.*?{piece})" for piece in rest[:-1] if piece)
         end = f".*{rest[-1]}" if rest else ""
@@ -62,7 +65,7 @@ class StringTest:
 
 
 def _describes(pattern: str, text: str) -> bool:
-    """The pattern of a text with characters that fold to several letters, as `ß` does to `ss`: `?` is still one character as it is written."""
+    """The pattern of a text with characters that fold to several letters, as `ß` does to `ss`: `?` is still one written character."""
     places = _past_stars(pattern, {0})  # in the pattern: how far it may have come
     for character in text:
         skipped = {place + 1 for place in places if pattern[place : place + 1] == "?"}

@@ -1,7 +1,7 @@
 """What the engine evaluates: a tree over criteria. Criteria are values: equal ones are one, however many audiences use them.
 
-Every criterion here is false for a person of whom nothing is known, so that absence needs no storage. What is true of the absent ("fewer than 3",
-"does not exist") is the negation of such a criterion, and the negation stands in the tree.
+Every criterion here is false for a person of whom nothing is known, so that absence needs no storage. What is true of the absent
+("fewer than 3", "does not exist") is the negation of such a criterion, and the negation stands in the tree.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""Values of user attributes, and the tests of them. A value of the wrong type fails a test, also a negative one. semantics: Strings, Numbers."""
+"""Values of user attributes, and the tests of them.
+
+A value of the wrong type fails a test, also a negative one. semantics: Strings, Numbers.
+"""
 
 import re
 from collections.abc import Sequence

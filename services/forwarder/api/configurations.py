@@ -94,7 +94,7 @@ class ConfigurationApi(rpc_grpc.ConfigurationServiceServicer):
         return rpc.ListConfigurationsResponse(configurations=answer, next_page_token=token_of([one.id for one in found], limit))
 
     async def UpdateConfiguration(self, request: rpc.UpdateConfigurationRequest, context: Context) -> pb.Configuration:
-        """The paths of the mask: `name`, `settings` (whole, but secrets that are left out stay), `settings.<key>`; no mask: name, settings."""
+        """The mask: `name`, `settings` (whole, but secrets that are left out stay), `settings.<key>`; none: name and settings."""
         account_id = account_of(context)
         told = request.configuration
         paths = list(request.update_mask.paths) or ["name", "settings"]

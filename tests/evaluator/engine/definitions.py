@@ -5,11 +5,16 @@ from datetime import date
 
 from google.type import date_pb2
 from hypothesis import strategies as st
-
 from muster.definition.v1 import definition_pb2 as pb
 
 CUSTOM, SESSION_START = 1, 4
-UNITS = {"s": pb.DURATION_UNIT_SECOND, "m": pb.DURATION_UNIT_MINUTE, "h": pb.DURATION_UNIT_HOUR, "d": pb.DURATION_UNIT_DAY, "w": pb.DURATION_UNIT_WEEK}
+UNITS = {
+    "s": pb.DURATION_UNIT_SECOND,
+    "m": pb.DURATION_UNIT_MINUTE,
+    "h": pb.DURATION_UNIT_HOUR,
+    "d": pb.DURATION_UNIT_DAY,
+    "w": pb.DURATION_UNIT_WEEK,
+}
 COMPARISONS = {
     "=": pb.COMPARISON_EQUAL,
     "!=": pb.COMPARISON_NOT_EQUAL,
@@ -79,7 +84,9 @@ def member_of(audience_id: int) -> pb.Node:
 def string(operator: str, *values: str) -> pb.StringTest:
     """`operator` as in the contract, without the prefix, in small letters: `not_contains`."""
     number = pb.StringOperator.Value(f"STRING_OPERATOR_{operator.upper()}")
-    return pb.StringTest(operator=number, values=values) if operator in ("in", "not_in") else pb.StringTest(operator=number, value=values[0])
+    return (
+        pb.StringTest(operator=number, values=values) if operator in ("in", "not_in") else pb.StringTest(operator=number, value=values[0])
+    )
 
 
 def text(operator: str, *values: str) -> pb.ValueTest:
@@ -132,7 +139,9 @@ def day(written: date) -> date_pb2.Date:
 
 names = st.sampled_from(["buy"] * 6 + ["Buy", "Straße", "view cart", ""])
 patterns = st.sampled_from(["b*", "b*", "?uy", "*", "stra?e", "STRASSE", "*e*", "b?y", "", "view*cart", "s", "[b]uy"])
-texts = st.sampled_from(["blue", "blue", "Blue", "BLUE SHIRT", "straße", "5", "5.0", "19.90", "-3", "true", "", "2024-03-05", "1709600000000", "1e3", "٣"])
+texts = st.sampled_from(
+    ["blue", "blue", "Blue", "BLUE SHIRT", "straße", "5", "5.0", "19.90", "-3", "true", "", "2024-03-05", "1709600000000", "1e3", "٣"]
+)
 durations = st.sampled_from(["1h"] * 4 + ["1d"] * 4 + ["60m", "24h", "2d", "0d", "1s", "6h", "1w", "2w"]).map(duration)
 attributes = st.sampled_from(["colour", "colour", "born"])
 
@@ -187,7 +196,9 @@ def value_tests(days: st.SearchStrategy[date]) -> st.SearchStrategy[pb.ValueTest
 
 
 def user_attributes(days: st.SearchStrategy[date], workspaces: Sequence[int]) -> st.SearchStrategy[pb.Node]:
-    return st.builds(lambda name, test, workspace: attribute(name, test, workspace=workspace), attributes, value_tests(days), st.sampled_from(workspaces))
+    return st.builds(
+        lambda name, test, workspace: attribute(name, test, workspace=workspace), attributes, value_tests(days), st.sampled_from(workspaces)
+    )
 
 
 def nodes(days: st.SearchStrategy[date], *, workspaces: Sequence[int], audiences: Sequence[int] = ()) -> st.SearchStrategy[pb.Node]:

@@ -3,13 +3,14 @@
 import os
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
 from muster.definition.v1 import definition_pb2 as pb
+
 from services.evaluator.engine import AttributeChange, Changes, Compiled, Engine, Series, compile_definition
 from tests.evaluator.engine import definitions as d
 from tests.model import reference
@@ -37,7 +38,9 @@ values = st.one_of(
     days.map(lambda day: day.isoformat()),
 )
 new_events = st.tuples(people, st.sampled_from([11] * 4 + [12, 21]), st.sampled_from([d.CUSTOM] * 6 + [d.SESSION_START]), d.names, offsets)
-dates_from_now = st.builds(lambda offset, form: (offset, form), offsets.filter(lambda offset: abs(offset) < 10**14), st.sampled_from(["iso", "ms"]))
+dates_from_now = st.builds(
+    lambda offset, form: (offset, form), offsets.filter(lambda offset: abs(offset) < 10**14), st.sampled_from(["iso", "ms"])
+)
 new_attributes = st.tuples(people, st.sampled_from([1, 1, 1, 2]), d.attributes, values | dates_from_now, offsets | st.just(0) | st.just(0))
 scopes = st.sampled_from([((1,), ())] * 5 + [((2,), ()), ((1, 2), ()), ((1,), (12,)), ((1, 2), (11, 21))])
 
@@ -67,7 +70,7 @@ class Exactness(RuleBasedStateMachine):
         active=st.lists(st.tuples(people, st.sampled_from([1, 2])), max_size=2),
         advance=advances,
     )
-    def much_happens(self, events: list, attributes: list, active: list, advance: int) -> None:
+    def much_happens(self, events: list[Any], attributes: list[Any], active: list[Any], advance: int) -> None:
         by_series: dict[Series, list[tuple[int, int]]] = {}
         now = max(self.now, self.now + advance)
         for person, input_id, kind, name, offset in events:
@@ -80,7 +83,10 @@ class Exactness(RuleBasedStateMachine):
         changes = self.engine.round(
             self.now + advance,
             {series: _columns(told) for series, told in by_series.items()},
-            [AttributeChange(workspace, name, np.array([person]), [value], np.array([at])) for person, workspace, name, value, at in attributes],
+            [
+                AttributeChange(workspace, name, np.array([person]), [value], np.array([at]))
+                for person, workspace, name, value, at in attributes
+            ],
             {workspace: np.array(people) for workspace, people in activity.items()},
         )
         self.now = now
@@ -95,19 +101,21 @@ class Exactness(RuleBasedStateMachine):
         self.much_happens([], [], [], advance)
 
     @rule(events=st.lists(new_events, min_size=1, max_size=8), advance=advances)
-    def events_come(self, events: list, advance: int) -> None:
+    def events_come(self, events: list[Any], advance: int) -> None:
         self.much_happens(events, [], [], advance)
 
     @rule(attributes=st.lists(new_attributes, min_size=1, max_size=4), advance=advances)
-    def attributes_change(self, attributes: list, advance: int) -> None:
+    def attributes_change(self, attributes: list[Any], advance: int) -> None:
         self.much_happens([], attributes, [], advance)
 
     @rule(events=st.lists(new_events, max_size=12), attributes=st.lists(new_attributes, max_size=4), active=st.lists(people, max_size=4))
-    def load(self, events: list, attributes: list, active: list) -> None:
+    def load(self, events: list[Any], attributes: list[Any], active: list[Any]) -> None:
         by_series: dict[Series, list[tuple[int, int]]] = {}
         for person, input_id, kind, name, offset in events:
             by_series.setdefault(Series(input_id, kind, name), []).append((person, self.now + offset))
-        attributes = [(person, workspace, name, _dated(value, self.now), self.now + offset) for person, workspace, name, value, offset in attributes]
+        attributes = [
+            (person, workspace, name, _dated(value, self.now), self.now + offset) for person, workspace, name, value, offset in attributes
+        ]
         self._remember(by_series, attributes, [(person, 1) for person in active])
         for series, told in by_series.items():
             self.engine.load_events(series, *_columns(told))
@@ -149,7 +157,9 @@ class Exactness(RuleBasedStateMachine):
             for event in person.events:
                 self.engine.load_events(Series(event.input_id, event.type, event.name), *_columns([(key, event.time_ms)]))
             for change in person.attribute_changes:
-                self.engine.load_attributes(change.workspace_id, change.attribute, np.array([key]), [change.value], np.array([change.time_ms]))
+                self.engine.load_attributes(
+                    change.workspace_id, change.attribute, np.array([key]), [change.value], np.array([change.time_ms])
+                )
         for audience in sorted(self.active):
             members = np.array(sorted(self.told[audience]), np.int64)
             self._add_up(audience, self.engine.activate(audience, self._compiled(self.active[audience]), members=members))
@@ -189,10 +199,10 @@ class Exactness(RuleBasedStateMachine):
 
     # --- means
 
-    def _remember(self, by_series: dict, attributes: list, active: list) -> None:
+    def _remember(self, by_series: dict[Series, list[tuple[int, int]]], attributes: list[Any], active: list[Any]) -> None:
         for series, told in by_series.items():
             for person, time in told:
-                self._person(person).events.append(reference.Event(*series, time))
+                self._person(person).events.append(reference.Event(series.input_id, series.type, series.name, time))
         for person, workspace, name, value, at in attributes:
             self._person(person).attribute_changes.append(reference.AttributeChange(workspace, name, value, at))
         for person, workspace in active:

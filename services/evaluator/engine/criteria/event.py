@@ -1,7 +1,7 @@
 """Criteria that count events in a window.
 
-One counting serves every criterion of the same series and window. As time passes and events arrive, only those people are counted again who have a
-new event or one that crossed an edge of a window: all windows of a match at once, from their own histories.
+One counting serves every criterion of the same series and window. As time passes and events arrive, only those people are counted again
+who have a new event or one that crossed an edge of a window: all windows of a match at once, from their own histories.
 """
 
 from collections.abc import Iterator, Sequence
