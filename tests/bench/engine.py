@@ -260,7 +260,7 @@ def run_duckdb(world: World) -> tuple[float, tuple[Ints, Ints, Ints]]:
     import duckdb
 
     connection = duckdb.connect()
-    connection.execute("SET threads = 1; SET preserve_insertion_order = false")
+    connection.execute("SET threads = 1; SET preserve_insertion_order = false; SET enable_progress_bar = false")
     connection.execute("CREATE MACRO countIf(condition) AS count(*) FILTER (condition)")
     history = _batch(world.names, world.ordinals, world.times)
     connection.register("history", history)
