@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -16,11 +17,17 @@ from services.chassis.errors import Invalid, NotFound, Unimplemented
 from services.evaluator.engine.compile import Malformed, Unsupported
 from services.evaluator.people import Mpids
 from services.evaluator.rounds import Account, Rounds
-from services.evaluator.statistics import volatility
+from services.evaluator.statistics import history, volatility
 
 Context = ServicerContext[Any, Any]
 
 _CHUNK_MPIDS = 50_000
+_STEPS_MS = {pb.HISTORY_STEP_HOUR: 3_600_000, pb.HISTORY_STEP_DAY: 86_400_000}
+_STEPS_BY_DEFAULT = 24
+_STEPS_MAX = 10_000
+# A watcher hears of changes no more often than this, and of a moment without changes no less often than that.
+_WATCH_PAUSE_SECONDS = 0.25
+_WATCH_QUIET_SECONDS = 5.0
 
 
 class AudienceNotFound(NotFound):
@@ -55,24 +62,26 @@ class Evaluator(rpc.EvaluatorServiceServicer):
                 raise Invalid.of(f"definition.{fault.path}", str(fault), "NOT_EVALUATED_YET") from fault
             except Malformed as fault:
                 raise Invalid.of(f"definition.{fault.path}", str(fault), "MALFORMED") from fault
-            estimate = population.estimate(compiled)
+            if request.overlap_audience_id and request.overlap_audience_id not in population.known:
+                words = f"There is no audience {request.overlap_audience_id} in this account."
+                raise Invalid.of("overlap_audience_id", words, "UNKNOWN_AUDIENCE")
+            estimate = population.estimate(compiled, request.overlap_audience_id)
             return pb.EstimateResponse(
                 size=estimate.size,
                 candidates=population.candidates(request.workspace_ids),
                 nodes=[pb.NodeSize(node_id=node_id, size=size) for node_id, size in estimate.nodes.items()],
+                overlap=estimate.overlap,
+                moment=self._moment(),
             )
 
-        if request.overlap_audience_id:
-            raise NotEvaluatedYet("The overlap of an estimate is not computed by this version: leave overlap_audience_id out.")
-        response = await self._rounds.ask(account_of(context), answer)
-        response.moment.CopyFrom(self._moment())
-        return response
+        return await self._rounds.ask(account_of(context), answer)
 
     async def GetAudienceStatistics(self, request: pb.GetAudienceStatisticsRequest, context: Context) -> pb.AudienceStatistics:
-        statistics = await self._statistics(account_of(context), [request.audience_id])
-        if not statistics:
-            raise AudienceNotFound(f"There is no audience {request.audience_id} in this account.", audience_id=request.audience_id)
-        return statistics[0]
+        def answer(account: Account) -> pb.AudienceStatistics:
+            _must_know(account, request.audience_id)
+            return _one(account, request.audience_id, self._moment())
+
+        return await self._rounds.ask(account_of(context), answer)
 
     async def ListAudienceStatistics(
         self, request: pb.ListAudienceStatisticsRequest, context: Context
@@ -83,8 +92,7 @@ class Evaluator(rpc.EvaluatorServiceServicer):
     async def ListMembers(self, request: pb.ListMembersRequest, context: Context) -> AsyncIterator[pb.ListMembersResponse]:
         def answer(account: Account) -> tuple[pb.MembersHeader, Mpids]:
             population = account.population
-            if request.audience_id not in population.known:
-                raise AudienceNotFound(f"There is no audience {request.audience_id} in this account.", audience_id=request.audience_id)
+            _must_know(account, request.audience_id)
             active = population.audiences.get(request.audience_id)
             members = population.members(request.audience_id) if active is not None else np.empty(0, np.int64)
             return pb.MembersHeader(size=len(members), revision=active.revision if active is not None else 0), members
@@ -95,21 +103,46 @@ class Evaluator(rpc.EvaluatorServiceServicer):
             yield pb.ListMembersResponse(mpids=members[start : start + _CHUNK_MPIDS].tolist())
 
     async def ListAudienceHistory(self, request: pb.ListAudienceHistoryRequest, context: Context) -> pb.ListAudienceHistoryResponse:
-        raise NotEvaluatedYet("The history of an audience is not served by this version.")
+        step_ms = _STEPS_MS.get(request.step)
+        if step_ms is None:
+            raise Invalid.of("step", "Say HOUR or DAY.", "MISSING")
+        to_ms = request.to_ms or self._clock.now_ms()
+        from_ms = request.from_ms or to_ms - _STEPS_BY_DEFAULT * step_ms
+        if from_ms >= to_ms:
+            raise Invalid.of("from_ms", "The beginning must lie before the end.", "BOUNDS_REVERSED")
+        if (to_ms - from_ms) // step_ms > _STEPS_MAX:
+            raise Invalid.of("from_ms", f"That is more than {_STEPS_MAX:,} steps: ask for less, or for days.", "TOO_LARGE")
+        account_id = account_of(context)
+        await self._rounds.ask(account_id, lambda account: _must_know(account, request.audience_id))
+        minutes, size = await self._rounds.minutes(account_id, request.audience_id, from_ms - from_ms % step_ms, to_ms)
+        points = history(minutes, size, from_ms - from_ms % step_ms, to_ms, step_ms)
+        return pb.ListAudienceHistoryResponse(
+            points=[pb.HistoryPoint(time_ms=point.minute_ms, size=point.size, adds=point.adds, drops=point.drops) for point in points]
+        )
 
     async def WatchAudiences(self, request: pb.WatchAudiencesRequest, context: Context) -> AsyncIterator[pb.WatchAudiencesResponse]:
-        raise NotEvaluatedYet("Audiences can't be watched in this version: ask for their statistics.")
-        yield pb.WatchAudiencesResponse()  # makes this a stream
+        account_id = account_of(context)
+        for audience_id in request.audience_ids:
+            await self._rounds.ask(account_id, lambda account, wanted=audience_id: _must_know(account, wanted))  # type: ignore[misc]
+        told: dict[int, pb.AudienceStatistics] = {}
+        while True:
+            seen = self._rounds.count
+            now = {one.audience_id: one for one in await self._statistics(account_id, request.audience_ids)}
+            # A moment alone is no news, but without any news it comes now and then: it says that the sizes still hold.
+            news = [one for id_, one in now.items() if id_ not in told or _figures(told[id_]) != _figures(one)]
+            yield pb.WatchAudiencesResponse(statistics=news or now.values())
+            told = now
+            await self._rounds.changed(seen, within_seconds=_WATCH_QUIET_SECONDS)
+            await asyncio.sleep(_WATCH_PAUSE_SECONDS)
 
     async def ExplainMembership(self, request: pb.ExplainMembershipRequest, context: Context) -> pb.ExplainMembershipResponse:
         raise NotEvaluatedYet("A membership is not explained by this version.")
 
     async def _statistics(self, account_id: int, audience_ids: Sequence[int]) -> list[pb.AudienceStatistics]:
         wanted = list(audience_ids)
-        moment = self._moment()
 
         def answer(account: Account) -> list[pb.AudienceStatistics]:
-            population = account.population
+            population, moment = account.population, self._moment()
             ids = [id_ for id_ in wanted if id_ in population.known] if wanted else sorted(population.known)
             return [_one(account, id_, moment) for id_ in ids]
 
@@ -126,6 +159,16 @@ class Evaluator(rpc.EvaluatorServiceServicer):
         rounds = self._rounds
         lag_ms = self._clock.now_ms() - rounds.newest_receive_ms if rounds.pending and rounds.newest_receive_ms else 0
         return pb.Moment(as_of_ms=rounds.as_of_ms, pending_messages=rounds.pending, lag_ms=max(0, lag_ms))
+
+
+def _must_know(account: Account, audience_id: int) -> None:
+    if audience_id not in account.population.known:
+        raise AudienceNotFound(f"There is no audience {audience_id} in this account.", audience_id=audience_id)
+
+
+def _figures(statistics: pb.AudienceStatistics) -> tuple[int, ...]:
+    """What a watcher wants to hear of when it changes."""
+    return statistics.state, statistics.size, statistics.adds, statistics.drops, statistics.revision
 
 
 def _one(account: Account, audience_id: int, moment: pb.Moment) -> pb.AudienceStatistics:

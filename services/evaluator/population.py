@@ -184,9 +184,9 @@ class Population:
         """The MPIDs of an active audience's members."""
         return self.people.mpids(self.engine.members(audience_id))
 
-    def estimate(self, compiled: Compiled) -> Estimate:
-        """The exact size of a draft now."""
-        return self.engine.estimate(compiled)
+    def estimate(self, compiled: Compiled, beside: int) -> Estimate:
+        """The exact size of a draft now, and of what it shares with an audience; one that is not evaluated has no members."""
+        return self.engine.estimate(compiled, beside=beside if beside in self.audiences else None)
 
     def candidates(self, workspace_ids: Iterable[int]) -> int:
         """How many people have activity in one of the workspaces."""

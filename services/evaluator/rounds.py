@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import numpy as np
 from muster.definition.v1 import audience_pb2, facts_pb2
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
@@ -27,6 +28,7 @@ from services.chassis.outbox import Relay
 from services.chassis.pull import Message
 from services.chassis.streams import events_subject, profiles_subject
 from services.evaluator import facts, intake, journal
+from services.evaluator.engine.facts import Changes
 from services.evaluator.event_store import EventStore
 from services.evaluator.intake import Arrived
 from services.evaluator.journal import Standing
@@ -80,6 +82,8 @@ class Rounds:
         self._stopping = False
         self._ended = asyncio.Event()
         self._ended.set()
+        self._news = asyncio.Condition()
+        self.count = 0  # of the rounds that changed something
         self.as_of_ms = 0
         self.pending = 0
         self.newest_receive_ms = 0
@@ -157,6 +161,17 @@ class Rounds:
                 await self._build(account_id)
             account = self._accounts[account_id]
             return await self._in_thread(lambda: question(account))
+
+    async def minutes(self, account_id: int, audience_id: int, from_ms: int, to_ms: int) -> tuple[list[Minute], int]:
+        """The stored minutes of an audience with `from_ms <= minute < to_ms`, and its size before them."""
+        rows, size = await self._store.minutes(account_id, audience_id, from_ms, to_ms)
+        return [Minute(row.minute_ms, row.size, row.adds, row.drops) for row in rows], size
+
+    async def changed(self, count: int, *, within_seconds: float) -> None:
+        """Return once a round changed something since `count` was read, or after that time."""
+        async with self._news:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait_for(lambda: self.count != count), within_seconds)
 
     @property
     def positions(self) -> dict[int, Position]:
@@ -238,6 +253,9 @@ class Rounds:
             self.newest_receive_ms = max((message.receive_time_ms for message in arrived), default=self.newest_receive_ms)
         if commit.messages:
             self._relay.wake()
+            async with self._news:
+                self.count += 1
+                self._news.notify_all()
         if now_ms - self._batch_ids_forgotten_ms > _HOUR_MS:
             self._batch_ids_forgotten_ms = now_ms
             await self._store.forget_batches(before_ms=now_ms - _KEEP_BATCH_IDS_MS)
@@ -292,7 +310,8 @@ class Rounds:
     def _count(self, account: Account, turn: Turn, now_ms: int) -> list[HistoryRow]:
         rows = []
         population = account.population
-        for audience_id, changes in turn.changes.items():
+        nothing = Changes(np.empty(0, np.int64), np.empty(0, np.int64))
+        for audience_id, changes in {**dict.fromkeys(turn.ended, nothing), **turn.changes}.items():
             size = population.size(audience_id) if audience_id in population.audiences else 0
             minute = account.statistics[audience_id].count(now_ms, size, len(changes.added), len(changes.dropped))
             rows.append(HistoryRow(population.account_id, audience_id, minute.minute_ms, minute.size, minute.adds, minute.drops))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 MINUTE_MS = 60_000
@@ -50,6 +50,24 @@ class Statistics:
 
     def __iter__(self) -> Iterator[Minute]:
         return iter(self._minutes)
+
+
+def history(minutes: Sequence[Minute], size: int, from_ms: int, to_ms: int, step_ms: int) -> list[Minute]:
+    """One point for each step from `from_ms` up to `to_ms`, by the step's beginning: the size at its end, and its adds and drops.
+
+    `minutes` in their order; `size` is the size before the first of them.
+    """
+    points = [Minute(start, size, 0, 0) for start in range(from_ms, to_ms, step_ms)]
+    for minute in minutes:
+        point = points[(minute.minute_ms - from_ms) // step_ms]
+        point.size = minute.size
+        point.adds += minute.adds
+        point.drops += minute.drops
+    changed = {(minute.minute_ms - from_ms) // step_ms for minute in minutes}
+    for place in range(1, len(points)):
+        if place not in changed:
+            points[place].size = points[place - 1].size
+    return points
 
 
 def volatility(size: int, adds: int, drops: int) -> float | None:

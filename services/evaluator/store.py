@@ -181,6 +181,17 @@ class Store:
         async with self._database.read() as connection:
             return [HistoryRow(**row._mapping) for row in await connection.execute(query)]
 
+    async def minutes(self, account_id: int, audience_id: int, from_ms: int, to_ms: int) -> tuple[list[HistoryRow], int]:
+        """The minutes of an audience with `from_ms <= minute < to_ms`, in their order, and its size before them."""
+        table = tables.history
+        own = (table.c.account_id == account_id) & (table.c.audience_id == audience_id)
+        within = own & (table.c.minute_ms >= from_ms) & (table.c.minute_ms < to_ms)
+        before = select(table.c.size).where(own & (table.c.minute_ms < from_ms)).order_by(table.c.minute_ms.desc()).limit(1)
+        async with self._database.read() as connection:
+            size = await connection.scalar(before)
+            rows = await connection.execute(select(table).where(within).order_by(table.c.minute_ms))
+            return [HistoryRow(**row._mapping) for row in rows], int(size or 0)
+
     # --- rounds
 
     async def known_batches(self, batch_ids: Collection[str]) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -151,3 +152,46 @@ async def test_an_inactive_audience_has_no_population(home: Home, clock: ManualC
         statistics = await client.call("GetAudienceStatistics", pb.GetAudienceStatisticsRequest(audience_id=1))
         assert (statistics.state, statistics.size) == (pb.POPULATION_STATE_NONE, 0)
         assert not statistics.HasField("volatility")
+
+
+async def test_an_estimate_tells_what_it_shares_with_an_audience(home: Home, clock: ManualClock) -> None:
+    async with serving(home) as client:
+        await populated(home, clock)
+        definition = definition_pb2.Definition(root=criterion(INSTALL, hours=10))
+        request = pb.EstimateRequest(definition=definition, workspace_ids=[WORKSPACE], overlap_audience_id=1)
+        estimate = await client.call("Estimate", request)
+        assert (estimate.size, estimate.overlap) == (10, 9), "number 5 is in the estimate and not in the audience"
+        request.overlap_audience_id = 99
+        fault = await failure(client.call("Estimate", request))
+        assert [violation.reason for violation in fault.violations] == ["UNKNOWN_AUDIENCE"]
+
+
+async def test_the_history_of_an_audience_comes_by_hour(home: Home, clock: ManualClock) -> None:
+    async with serving(home) as client:
+        await populated(home, clock)
+        start = clock.now_ms()
+        await clock.advance(2 * 3600)
+        await home.world.events([Happening(7, clock.now_ms(), SESSION_START)] * 3)
+        await home.until(lambda: len(home.follower.members[1]) == 18)
+        request = pb.ListAudienceHistoryRequest(audience_id=1, from_ms=start, to_ms=start + 4 * HOUR, step=pb.HISTORY_STEP_HOUR)
+        points = (await client.call("ListAudienceHistory", request)).points
+        assert [(point.time_ms, point.size) for point in points] == [(start + n * HOUR, size) for n, size in enumerate([19, 19, 18, 18])]
+        assert points[0].adds - points[0].drops == 19
+        assert [(point.adds, point.drops) for point in points[1:]] == [(0, 0), (0, 1), (0, 0)]
+        request.to_ms = start
+        assert (await failure(client.call("ListAudienceHistory", request))).code == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_watcher_hears_of_sizes_as_they_change(home: Home, clock: ManualClock) -> None:
+    async with serving(home) as client:
+        await populated(home, clock)
+        stream = client.call("WatchAudiences", pb.WatchAudiencesRequest(audience_ids=[1]))
+        assert [one.size for one in (await stream.read()).statistics] == [19]
+        await home.world.events([Happening(8, clock.now_ms(), SESSION_START)] * 3)
+        async with asyncio.timeout(10):
+            while [one.size for one in (await stream.read()).statistics] != [18]:
+                pass
+        stream.cancel()
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await client.call("WatchAudiences", pb.WatchAudiencesRequest(audience_ids=[99])).read()
+        assert error.value.code() == grpc.StatusCode.NOT_FOUND

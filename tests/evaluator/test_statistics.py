@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.evaluator.statistics import DAY_MS, MINUTE_MS, Minute, Statistics, volatility
+from services.evaluator.statistics import DAY_MS, MINUTE_MS, Minute, Statistics, history, volatility
 
 NOON = 1_760_000_040_000 // MINUTE_MS * MINUTE_MS
 
@@ -27,3 +27,10 @@ def test_a_minute_is_stored_once_with_its_last_size() -> None:
 @pytest.mark.parametrize(("size", "expected"), [(0, None), (10, 0.5), (2, 2.5)])
 def test_volatility_is_changes_by_size_and_absent_when_the_size_is_0(size: int, expected: float | None) -> None:
     assert volatility(size, 3, 2) == expected
+
+
+def test_a_step_without_a_change_keeps_the_size_of_the_one_before() -> None:
+    hour = 60 * MINUTE_MS
+    minutes = [Minute(NOON + hour, 7, 2, 0), Minute(NOON + hour + MINUTE_MS, 6, 0, 1), Minute(NOON + 3 * hour, 0, 0, 6)]
+    points = history(minutes, 5, NOON, NOON + 5 * hour, hour)
+    assert [(point.size, point.adds, point.drops) for point in points] == [(5, 0, 0), (6, 2, 1), (6, 0, 0), (0, 0, 6), (0, 0, 0)]

@@ -136,13 +136,15 @@ class Engine:
         inside[known] = self._bits.get(slot, ordinals[known]) == 1
         return inside
 
-    def estimate(self, compiled: Compiled) -> Estimate:
-        """The exact size of a draft now, and of each of its nodes. Changes no membership."""
+    def estimate(self, compiled: Compiled, *, beside: int | None = None) -> Estimate:
+        """The exact size of a draft now, of each of its nodes, and of what it shares with the active audience `beside`. Changes no
+        membership."""
         self._criteria.settle(self.now)
         of_nodes: dict[str, Row] = {}
         candidates = self._criteria.row(Leaf(compiled.candidates), self.now)
         whole = candidates & self._criteria.row(compiled.root, self.now, of_nodes)
-        return Estimate(count(whole), {node_id: count(candidates & row) for node_id, row in of_nodes.items()})
+        overlap = count(whole & self._bits.row(self._audiences.known[beside].slot)) if beside is not None else 0
+        return Estimate(count(whole), {node_id: count(candidates & row) for node_id, row in of_nodes.items()}, overlap)
 
     # --- upkeep
     def forget(self, now_ms: int) -> int:

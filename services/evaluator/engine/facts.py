@@ -46,7 +46,11 @@ class Changes(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """How many people a definition has now: in whole, and for each node that has an id, those candidates for whom that node is true."""
+    """How many people a definition has now: in whole, and for each node that has an id, those candidates for whom that node is true.
+
+    `overlap`: how many of the whole are members of the audience that was asked about; 0 without one.
+    """
 
     size: int
     nodes: Mapping[str, int]
+    overlap: int = 0
