@@ -180,6 +180,30 @@ def members(
     note(f"{count(header.size)} members, as of {when(header.moment.as_of_ms)}.")
 
 
+@app.command("explain")
+def explain(
+    audience: AudienceArgument,
+    mpid: Annotated[str, typer.Argument(metavar="MPID", help="The person; put `--` before a negative one.")],
+    account: AccountOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say why a person is in an audience or not, and when that changes as time passes."""
+    try:
+        number = int(mpid)
+    except ValueError:
+        raise bad_input(f"MPID: {mpid} is not a whole number.") from None
+    with Muster(Settings.load(), account) as muster:
+        request = evaluator_pb.ExplainMembershipRequest(audience_id=audience, mpid=number)
+        answer = muster.call(muster.evaluator.ExplainMembership, request, service="evaluator")
+    if as_json:
+        print_json(as_dict(answer))
+        return
+    rows = [("yes" if node.holds else "no", node.node_id, node.value, node.bound) for node in answer.nodes]
+    table(["holds", "node", "found", "asked"], rows)
+    console.print(f"\n{escape(answer.summary)}")
+    note(f"As of {when(answer.moment.as_of_ms)}.")
+
+
 @app.command("estimate")
 def estimate(
     audience: Annotated[int | None, typer.Argument(min=1, metavar="[AUDIENCE]", help="A saved audience, a draft for example.")] = None,

@@ -13,8 +13,9 @@ from muster.evaluator.v1 import evaluator_service_pb2_grpc as rpc
 
 from services.chassis.auth import account_of
 from services.chassis.clock import Clock
-from services.chassis.errors import Invalid, NotFound, Unimplemented
+from services.chassis.errors import Invalid, NotFound
 from services.evaluator.engine.compile import Malformed, Unsupported
+from services.evaluator.explanations import explained
 from services.evaluator.people import Mpids
 from services.evaluator.rounds import Account, Rounds
 from services.evaluator.statistics import history, volatility
@@ -34,8 +35,8 @@ class AudienceNotFound(NotFound):
     """There is no such audience in the caller's account, or the evaluator has not heard of it yet."""
 
 
-class NotEvaluatedYet(Unimplemented):
-    """This version can't do that."""
+class ProfileNotFound(NotFound):
+    """There is no such person in the caller's account, or the evaluator has not heard of them yet."""
 
 
 class Evaluator(rpc.EvaluatorServiceServicer):
@@ -136,7 +137,18 @@ class Evaluator(rpc.EvaluatorServiceServicer):
             await asyncio.sleep(_WATCH_PAUSE_SECONDS)
 
     async def ExplainMembership(self, request: pb.ExplainMembershipRequest, context: Context) -> pb.ExplainMembershipResponse:
-        raise NotEvaluatedYet("A membership is not explained by this version.")
+        def answer(account: Account) -> pb.ExplainMembershipResponse:
+            _must_know(account, request.audience_id)
+            audience = account.population.audiences.get(request.audience_id)
+            if audience is None:
+                words = f"The audience {request.audience_id} is not active: nobody is in it."
+                return pb.ExplainMembershipResponse(summary=words, moment=self._moment())
+            explanation = account.population.explain(request.audience_id, request.mpid)
+            if explanation is None:
+                raise ProfileNotFound(f"Nobody with the MPID {request.mpid} was ever heard of in this account.")
+            return explained(audience, explanation, self._moment())
+
+        return await self._rounds.ask(account_of(context), answer)
 
     async def _statistics(self, account_id: int, audience_ids: Sequence[int]) -> list[pb.AudienceStatistics]:
         wanted = list(audience_ids)

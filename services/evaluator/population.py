@@ -16,11 +16,12 @@ from services.chassis import log as logs
 from services.evaluator.engine.audiences import Cycle
 from services.evaluator.engine.compile import Compiled, compile_definition
 from services.evaluator.engine.engine import Engine
+from services.evaluator.engine.explain import Explanation
 from services.evaluator.engine.facts import AttributeChange, Changes, Estimate, Instants, Ordinals, Series, Value
 from services.evaluator.event_store import AttributeRow, EventStore, value_of
 from services.evaluator.intake import Arrived, EventColumns, columns_of
 from services.evaluator.journal import Entry, Standing
-from services.evaluator.people import Mpids, Page, People
+from services.evaluator.people import UNKNOWN, Mpids, Page, People
 from services.evaluator.store import ActivityRow
 
 log = logs.get(__name__)
@@ -187,6 +188,14 @@ class Population:
     def estimate(self, compiled: Compiled, beside: int) -> Estimate:
         """The exact size of a draft now, and of what it shares with an audience; one that is not evaluated has no members."""
         return self.engine.estimate(compiled, beside=beside if beside in self.audiences else None)
+
+    def explain(self, audience_id: int, mpid: int) -> Explanation | None:
+        """Why a person is in an active audience or not; None for somebody who was never heard of."""
+        ordinal = int(self.people.find(np.array([mpid], np.int64))[0])
+        if ordinal == UNKNOWN:
+            return None
+        audience = self.audiences[audience_id]
+        return self.engine.explain(self.compile(audience.definition, audience.workspace_ids, audience.input_ids), ordinal)
 
     def candidates(self, workspace_ids: Iterable[int]) -> int:
         """How many people have activity in one of the workspaces."""

@@ -140,8 +140,6 @@ async def test_what_this_version_does_not_evaluate_is_told_with_its_place(home: 
         definition.root.all.nodes[2].any.SetInParent()
         fault = await failure(client.call("Estimate", pb.EstimateRequest(definition=definition, workspace_ids=[WORKSPACE])))
         assert [(violation.field, violation.reason) for violation in fault.violations] == [("definition.root.all.nodes[2]", "MALFORMED")]
-        fault = await failure(client.call("ExplainMembership", pb.ExplainMembershipRequest(audience_id=1, mpid=5)))
-        assert fault.code == grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_an_inactive_audience_has_no_population(home: Home, clock: ManualClock) -> None:
@@ -195,3 +193,33 @@ async def test_a_watcher_hears_of_sizes_as_they_change(home: Home, clock: Manual
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await client.call("WatchAudiences", pb.WatchAudiencesRequest(audience_ids=[99])).read()
         assert error.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_person_is_explained_with_what_was_found_and_when_it_changes_by_time(home: Home, clock: ManualClock) -> None:
+    definition = seed_definition()
+    definition.root.id = "both"
+    definition.root.all.nodes[0].id, definition.root.all.nodes[1].id = "installed", "few sessions"
+    async with serving(home) as client:
+        await populated(home, clock)
+        await home.world.audience(1, definition, revision=2)
+        request = pb.GetAudienceStatisticsRequest(audience_id=1)
+
+        async def taken_in() -> bool:
+            return bool((await client.call("GetAudienceStatistics", request)).revision == 2)
+
+        await home.until(taken_in)
+        now = clock.now_ms()
+        inside = await client.call("ExplainMembership", pb.ExplainMembershipRequest(audience_id=1, mpid=4))
+        assert inside.member
+        assert inside.next_change_ms == now - 4 * HOUR + 72 * HOUR + 1
+        assert [(node.node_id, node.holds, node.value, node.bound) for node in inside.nodes] == [
+            ("both", True, "", "every part holds"),
+            ("installed", True, "1", "1 or more within the last 72 hours"),
+            ("few sessions", True, "0", "fewer than 3"),
+        ]
+        assert inside.summary.startswith("In the audience. Leaves on 2026-01-18 08:00:00 UTC")
+        outside = await client.call("ExplainMembership", pb.ExplainMembershipRequest(audience_id=1, mpid=5))
+        assert not outside.member
+        assert outside.summary == "Not in the audience. What does not hold: session start events: 3, not fewer than 3."
+        fault = await failure(client.call("ExplainMembership", pb.ExplainMembershipRequest(audience_id=1, mpid=999)))
+        assert (fault.code, fault.reason) == (grpc.StatusCode.NOT_FOUND, "PROFILE_NOT_FOUND")

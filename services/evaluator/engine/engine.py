@@ -15,8 +15,9 @@ from .compile import Compiled
 from .criteria.event import Touched
 from .criteria.shared import Criteria
 from .events import MOST_PEOPLE, EventIndex
+from .explain import Explanation, Person
 from .facts import AttributeChange, Changes, Estimate, Instants, Ordinals, Series, Value
-from .tree import Leaf, criteria_of
+from .tree import Leaf, Node, criteria_of
 
 NOBODY: Ordinals = np.empty(0, np.int64)
 
@@ -145,6 +146,25 @@ class Engine:
         whole = candidates & self._criteria.row(compiled.root, self.now, of_nodes)
         overlap = count(whole & self._bits.row(self._audiences.known[beside].slot)) if beside is not None else 0
         return Estimate(count(whole), {node_id: count(candidates & row) for node_id, row in of_nodes.items()}, overlap)
+
+    def explain(self, compiled: Compiled, ordinal: int) -> Explanation:
+        """Why this person is in or out now, and when that changes by time alone. Changes nothing. Events further in the future than
+        the index reaches are not seen."""
+        self._criteria.settle(self.now)
+
+        def tree_of(audience_id: int) -> Node | None:
+            audience = self._audiences.known.get(audience_id)
+            return None if audience is None else audience.tree
+
+        criteria = self._criteria
+        person = Person(
+            self._index,
+            ordinal,
+            value_of=lambda workspace, attribute: criteria.value_of(workspace, attribute, ordinal),
+            is_active=lambda activity: criteria.is_active(activity, ordinal),
+            tree_of=tree_of,
+        )
+        return person.explain(compiled.members, self.now)
 
     # --- upkeep
     def forget(self, now_ms: int) -> int:

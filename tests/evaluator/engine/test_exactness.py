@@ -197,6 +197,24 @@ class Exactness(RuleBasedStateMachine):
         if getattr(self, "settled", False):
             assert self.told == {audience: self._expected(wanted) for audience, wanted in self.active.items()}
 
+    @precondition(lambda self: getattr(self, "settled", False))
+    @rule(audience=st.sampled_from(AUDIENCES), person=people)
+    def a_person_is_explained(self, audience: int, person: int) -> None:
+        if audience not in self.active:
+            return
+        wanted = self.active[audience]
+        explained = self.engine.explain(self._compiled(wanted), person)
+        member = person in self.told[audience]
+        assert explained.member == member
+        change = explained.next_change_ms
+        if change is None or change > self.now + 20 * DAY:
+            same = [self.now + 1, self.now + HOUR, self.now + 20 * DAY]
+        else:
+            same = [self.now + 1, change - 1] if change > self.now + 1 else []
+            assert (person in self._expected(wanted, change)) != member
+        for instant in same:
+            assert (person in self._expected(wanted, instant)) == member
+
     # --- means
 
     def _remember(self, by_series: dict[Series, list[tuple[int, int]]], attributes: list[Any], active: list[Any]) -> None:
@@ -220,11 +238,11 @@ class Exactness(RuleBasedStateMachine):
             look_back_ms=self.look_back,
         )
 
-    def _expected(self, audience: reference.Audience) -> set[int]:
+    def _expected(self, audience: reference.Audience, now: int | None = None) -> set[int]:
         return reference.members(
             audience.definition,
             self.people,
-            self.now,
+            self.now if now is None else now,
             workspaces=WORKSPACES,
             workspace_ids=audience.workspace_ids,
             input_ids=audience.input_ids,

@@ -28,6 +28,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_STARTING: _ErrorReason.ValueType  # 3
     ERROR_REASON_UNKNOWN_WORKSPACE: _ErrorReason.ValueType  # 4
     ERROR_REASON_MALFORMED: _ErrorReason.ValueType  # 5
+    ERROR_REASON_PROFILE_NOT_FOUND: _ErrorReason.ValueType  # 6
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons in `google.rpc.ErrorInfo` (domain `muster`)."""
@@ -38,4 +39,5 @@ ERROR_REASON_NOT_EVALUATED_YET: ErrorReason.ValueType  # 2
 ERROR_REASON_STARTING: ErrorReason.ValueType  # 3
 ERROR_REASON_UNKNOWN_WORKSPACE: ErrorReason.ValueType  # 4
 ERROR_REASON_MALFORMED: ErrorReason.ValueType  # 5
+ERROR_REASON_PROFILE_NOT_FOUND: ErrorReason.ValueType  # 6
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

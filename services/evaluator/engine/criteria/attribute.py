@@ -155,6 +155,13 @@ class AttributeCriteria:
                 true[present] = _answers(criterion).of(attribute.column, attribute.column.codes) == 1
         return np.packbits(true, bitorder="little")
 
+    def value_of(self, workspace: int, attribute: str, ordinal: int) -> Value | None:
+        """Of one person; None where it is missing."""
+        found = self._attributes.get((workspace, attribute))
+        if found is None or ordinal >= len(found.column.codes):
+            return None
+        return found.column.values[int(found.column.codes[ordinal])]
+
     def add(self, criterion: AttributeCriterion, slot: int) -> None:
         attribute = self._attribute(criterion.workspace, criterion.attribute)
         if isinstance(criterion, AttributeTest):

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..bits import BitRows, Row
 from ..events import EventIndex
-from ..facts import AttributeChange, Ordinals
+from ..facts import AttributeChange, Ordinals, Value
 from ..keys import Keys
 from ..tree import Activity, AttributeDate, AttributeTest, Criterion, EventCount, Group, Leaf, MemberOf, Node, Not
 from .activity import ActivityCriteria
@@ -102,6 +102,15 @@ class Criteria:
                 return self._attributes.row(criterion, now)
             case Activity():
                 return self._activity.row(criterion)
+
+    # --- one person
+    def value_of(self, workspace: int, attribute: str, ordinal: int) -> Value | None:
+        """The present value of an attribute; None where it is missing."""
+        return self._attributes.value_of(workspace, attribute, ordinal)
+
+    def is_active(self, criterion: Activity, ordinal: int) -> bool:
+        """Whether the person has activity in one of the workspaces."""
+        return ordinal < self._bits.people and bool(self._activity.row(criterion)[ordinal >> 3] >> (ordinal & 7) & 1)
 
     # --- what happens
     def touch(self, events: Touched) -> None:
