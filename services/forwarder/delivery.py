@@ -121,8 +121,14 @@ class Worker:
         connection = work.connection
         async with self._means.store.read() as tx:
             waiting = await tx.deliveries.waiting(connection, connector.batch_of(form))
-        if not waiting:
-            return False
+            if not waiting:
+                return False
+            # After the marks, never before: a change of audience or configuration marks everybody anew, and a mark that was read with
+            # the state before it would be settled by what held before.
+            fresh = await tx.deliveries.work(connection.id)
+        if fresh is None or not _is_alike(fresh, work):
+            return True
+        work = fresh
         inside = [person.mpid for person in waiting if person.member] if work.audience_live else []
         try:
             identities = await self._presented(connection.account_id, inside, connector, form)
@@ -315,6 +321,15 @@ async def _call(connector: Connector[Any], request: Request, delivery: Delivery,
             return Answer(), {}
         case Purpose.CHANGES:
             return await connector.send(request, delivery.changes, form, http), {}
+
+
+def _is_alike(one: Work, other: Work) -> bool:
+    """Whether the same is to be done, by the same form."""
+
+    def of(work: Work) -> tuple[Any, ...]:
+        return work.connection.state, work.connection.subscribed, work.configuration_version, work.pending is None
+
+    return of(one) == of(other)
 
 
 def new_delivery(connection: Connection, purpose: Purpose, changes: Sequence[Any], *, audience_name: str, now_ms: int) -> Delivery:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from services.chassis.bus import Bus
 from services.chassis.database import Database
 from services.chassis.migrations import migrate
 from services.forwarder.app import MIGRATIONS
 from services.forwarder.stores.store import Store
 from tests.fakes.webhook_partner import WebhookPartner
 from tests.forwarder.desk import SECRET, Desk
+from tests.forwarder.office import Around, Office
 
 
 @pytest.fixture
@@ -54,3 +57,25 @@ async def either_desk(store: Store, partner: WebhookPartner) -> AsyncIterator[De
     desk = Desk(store, partner)
     yield desk
     await desk.close()
+
+
+@pytest.fixture
+async def office(settings_of: Callable[..., Any], bus: Bus, partner: WebhookPartner) -> AsyncIterator[Office]:
+    """The whole forwarder on SQLite."""
+    around = await Around.begin()
+    office = Office(settings_of, bus, partner, around)
+    await office.start()
+    yield office
+    await office.stop()
+    await around.stop()
+
+
+@pytest.fixture
+async def either_office(settings_of: Callable[..., Any], bus: Bus, partner: WebhookPartner, database_url: str) -> AsyncIterator[Office]:
+    """The whole forwarder on each kind of database."""
+    around = await Around.begin()
+    office = Office(settings_of, bus, partner, around, database_url=database_url)
+    await office.start()
+    yield office
+    await office.stop()
+    await around.stop()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from dataclasses import replace
 
 import pytest
 
-from services.forwarder.domain.connections import State
+from services.forwarder.domain.connections import Connection, State
 from services.forwarder.domain.faults import Cause
 from services.forwarder.domain.identities import Identity, Kind
+from services.forwarder.domain.reconcile import Waiting
 from services.forwarder.domain.retry import RetryPolicy
-from services.forwarder.stores.deliveries import Outcome
+from services.forwarder.stores.deliveries import Deliveries, Outcome
+from services.forwarder.stores.members import Audience
+from services.forwarder.stores.store import Tx
 from tests.fakes.waiting import eventually
 from tests.fakes.webhook_partner import Cut, Fault, Hang, Malformed, Reject, Slow, Status, Suspend, Well
 from tests.forwarder.desk import ACCOUNT, AUDIENCE, Desk
@@ -492,3 +496,39 @@ async def test_the_pace_of_a_configuration_is_kept(desk: Desk) -> None:
     await desk.settled(id)
     # Subscribing is the first request, each person one more.
     assert time.monotonic() - began >= 10 / 20
+
+
+@pytest.mark.parametrize("what", ["audience", "configuration"])
+async def test_a_change_between_two_looks_at_the_database_is_not_lost(
+    either_desk: Desk, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    desk = either_desk
+    configuration_id = await desk.configure()
+    id = await desk.connect(configuration_id=configuration_id)
+    await desk.identify(1, (Kind.EMAIL, "a@example.com"), (Kind.CUSTOMER_ID, "c1"))
+    await desk.change(added=[1])
+    read_waiting = Deliveries.waiting
+    changed: list[bool] = []
+
+    async def change(tx: Tx) -> None:
+        if what == "audience":
+            await tx.audiences.save(Audience(ACCOUNT, AUDIENCE, "Sports fans", "", "inactive", 2))
+        else:
+            before = await tx.configurations.get(ACCOUNT, configuration_id)
+            assert before is not None
+            await tx.configurations.save(replace(before, version=2, settings={**before.settings, "identity_types": "email"}))
+        await tx.members.mark_all(id, (ACCOUNT, AUDIENCE), since_ms=1)
+
+    async def late(self: Deliveries, connection: Connection, limit: int) -> list[Waiting]:
+        if not changed:
+            changed.append(True)
+            await desk.store.write(change)
+        return await read_waiting(self, connection, limit)
+
+    monkeypatch.setattr(Deliveries, "waiting", late)
+    (await desk.begin()).wake([id])
+    await desk.settled(id)
+    if what == "audience":
+        assert desk.partner.mpids(AUDIENCE) == set()
+    else:
+        assert desk.partner.told(AUDIENCE, 1) == {("email", "a@example.com")}

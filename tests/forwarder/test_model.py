@@ -208,7 +208,12 @@ def empty_database() -> Iterator[Path]:
 
 
 # Explaining traces every line, which makes a history take seconds.
-@settings(max_examples=500, deadline=None, phases=set(Phase) - {Phase.explain}, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    phases=set(Phase) - {Phase.explain},
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(history=st.lists(steps, min_size=3, max_size=14))
 def test_after_any_history_the_partner_has_what_it_should_have(empty_database: Path, history: list[Move | Identify | Fails | Act]) -> None:
     async def run() -> None:

@@ -124,8 +124,6 @@ def test_only_the_types_of_the_configuration_are_told() -> None:
     assert Webhook().present(Identity(Kind.EMAIL, "A@b.c"), form) == Presented(Kind.EMAIL, "raw", "A@b.c")
 
 
-
-
 @pytest.mark.parametrize(("encoding", "name"), [(Encoding.MD5, "md5"), (Encoding.SHA1, "sha1"), (Encoding.SHA256, "sha256")])
 def test_a_hash_is_of_the_trimmed_value_in_lower_case(encoding: Encoding, name: str) -> None:
     wanted = hashlib.new(name, "jösé@example.com".encode()).hexdigest()

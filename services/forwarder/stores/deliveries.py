@@ -137,7 +137,7 @@ class Deliveries:
         return None if row is None else _delivery(row)
 
     async def waiting(self, connection: Connection, limit: int) -> list[Waiting]:
-        """Those who have waited longest, with what is known of each."""
+        """Those who have waited longest, in that order, with what is known of each."""
         first = (
             select(waiting.c.mpid, waiting.c.mark, waiting.c.since)
             .where(waiting.c.connection_id == connection.id)
@@ -145,16 +145,18 @@ class Deliveries:
             .limit(limit)
             .subquery("first")
         )
-        inside = and_(
-            members.c.account_id == connection.account_id,
-            members.c.audience_id == connection.audience_id,
-            members.c.mpid == first.c.mpid,
+        # Looked up one by one, whatever a planner believes of tables that grew a minute ago: a join was 250 ms for 1,000 of 30,000 people.
+        inside = (
+            select(members.c.mpid)
+            .where(
+                members.c.account_id == connection.account_id,
+                members.c.audience_id == connection.audience_id,
+                members.c.mpid == first.c.mpid,
+            )
+            .scalar_subquery()
         )
-        query = (
-            select(first.c.mpid, first.c.mark, first.c.since, members.c.mpid.is_not(None), ledger.c.identities)
-            .join_from(first, members, inside, isouter=True)
-            .outerjoin(ledger, and_(ledger.c.connection_id == connection.id, ledger.c.mpid == first.c.mpid))
-        )
+        told = select(ledger.c.identities).where(ledger.c.connection_id == connection.id, ledger.c.mpid == first.c.mpid).scalar_subquery()
+        query = select(first.c.mpid, first.c.mark, first.c.since, inside.is_not(None), told).order_by(first.c.since, first.c.mpid)
         return [Waiting(*row) for row in await self._connection.execute(query)]
 
     async def settle(self, connection_id: int, settled: Collection[Waiting | Change]) -> None:
