@@ -36,7 +36,7 @@ def methods(service: str) -> list[MethodDescriptor]:
 
 
 async def call(channel: grpc.aio.Channel, method: MethodDescriptor, metadata: tuple[tuple[str, str], ...]) -> grpc.aio.AioRpcError | None:
-    """Call a method with an empty request; the error, or None."""
+    """Call a method with an empty request, and hear of a stream no more than its first answer; the error, or None."""
     path = f"/{method.containing_service.full_name}/{method.name}"
     coding: dict[str, Any] = {
         "request_serializer": lambda message: message.SerializeToString(),
@@ -50,13 +50,11 @@ async def call(channel: grpc.aio.Channel, method: MethodDescriptor, metadata: tu
 
     try:
         if method.client_streaming and method.server_streaming:
-            async for _ in channel.stream_stream(path, **coding)(requests(), **options):
-                pass
+            await channel.stream_stream(path, **coding)(requests(), **options).read()
         elif method.client_streaming:
             await channel.stream_unary(path, **coding)(requests(), **options)
         elif method.server_streaming:
-            async for _ in channel.unary_stream(path, **coding)(request, **options):
-                pass
+            await channel.unary_stream(path, **coding)(request, **options).read()
         else:
             await channel.unary_unary(path, **coding)(request, **options)
     except grpc.aio.AioRpcError as error:

@@ -36,6 +36,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TARGET_REFUSED: _ErrorReason.ValueType  # 11
     ERROR_REASON_STALE_ETAG: _ErrorReason.ValueType  # 12
     ERROR_REASON_AUDIENCE_HAS_TEST: _ErrorReason.ValueType  # 13
+    ERROR_REASON_IDEMPOTENCY_KEY_REUSED: _ErrorReason.ValueType  # 14
+    ERROR_REASON_UNKNOWN_VARIATION: _ErrorReason.ValueType  # 15
+    ERROR_REASON_INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 16
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons in `google.rpc.ErrorInfo` (domain `muster`) and in field violations."""
@@ -54,4 +57,7 @@ ERROR_REASON_UNKNOWN_SETTING: ErrorReason.ValueType  # 10
 ERROR_REASON_TARGET_REFUSED: ErrorReason.ValueType  # 11
 ERROR_REASON_STALE_ETAG: ErrorReason.ValueType  # 12
 ERROR_REASON_AUDIENCE_HAS_TEST: ErrorReason.ValueType  # 13
+ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ErrorReason.ValueType  # 14
+ERROR_REASON_UNKNOWN_VARIATION: ErrorReason.ValueType  # 15
+ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 16
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
