@@ -34,8 +34,6 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNKNOWN_EVENT_TYPE: _ErrorReason.ValueType  # 9
     ERROR_REASON_WRONG_TYPE: _ErrorReason.ValueType  # 10
     ERROR_REASON_TOO_LARGE: _ErrorReason.ValueType  # 11
-    ERROR_REASON_MALFORMED: _ErrorReason.ValueType  # 12
-    """The Events API only: the request is no JSON of its form."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons in `google.rpc.ErrorInfo` (domain `muster`), in field violations and in batch faults."""
@@ -52,6 +50,4 @@ ERROR_REASON_BAD_CHARACTER: ErrorReason.ValueType  # 8
 ERROR_REASON_UNKNOWN_EVENT_TYPE: ErrorReason.ValueType  # 9
 ERROR_REASON_WRONG_TYPE: ErrorReason.ValueType  # 10
 ERROR_REASON_TOO_LARGE: ErrorReason.ValueType  # 11
-ERROR_REASON_MALFORMED: ErrorReason.ValueType  # 12
-"""The Events API only: the request is no JSON of its form."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
