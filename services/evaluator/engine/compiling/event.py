@@ -1,0 +1,60 @@
+"""Criteria that count events."""
+
+from muster.definition.v1 import definition_pb2 as pb
+
+from .. import tree
+from ..periods import Window
+from ..strings import StringTest
+from ..values import Comparison
+from .common import ALWAYS, COMPARISONS, NEVER, Refusal, Scope, known, string_test, window_of
+
+HasPeriod = pb.EventCriterion | pb.AggregateCriterion | pb.SequenceCriterion
+
+
+def match_of(match: pb.EventMatch, scope: Scope) -> tree.Match:
+    """Which events a criterion reads."""
+    if match.where:
+        raise Refusal("event.where", unsupported=True)
+    if match.type == 0:
+        raise Refusal("an event without a type")
+    name: str | StringTest | None = None
+    if match.WhichOneof("name_match") == "name":
+        name = match.name
+    elif match.WhichOneof("name_match") == "name_test":
+        name = string_test(match.name_test)
+    return tree.Match(match.type, name, frozenset(match.input_ids) or scope.inputs)
+
+
+def window_of_events(criterion: HasPeriod, scope: Scope) -> Window:
+    """The period of a criterion that reads events, within the look-back."""
+    return (window_of(criterion.when) if criterion.HasField("when") else Window()).within(scope.look_back)
+
+
+def compile_event(event: pb.EventCriterion, scope: Scope) -> tree.Leaf | tree.Group:
+    match, window = match_of(event.match, scope), window_of_events(event, scope)
+    least, most, negated = _frequency(event.frequency) if event.HasField("frequency") else (1, tree.UNBOUNDED, False)
+    if least == 0:  # what 0 satisfies is the opposite of something that it doesn't
+        least, most, negated = most + 1, tree.UNBOUNDED, not negated
+    if least > most or least > tree.UNBOUNDED:
+        return ALWAYS if negated else NEVER
+    return tree.Leaf(tree.EventCount(match, window, least, most), negated)
+
+
+def _frequency(test: pb.FrequencyTest) -> tuple[int, int, bool]:
+    """The least and the most count that it allows, and whether it means the counts outside of these."""
+    value = min(test.value, tree.UNBOUNDED - 1)
+    match known(COMPARISONS, test.comparison, "comparison"):
+        case Comparison.EQUAL:
+            return value, value, False
+        case Comparison.NOT_EQUAL:
+            return value, value, True
+        case Comparison.LESS:
+            return (0, value - 1, False) if value else (1, 0, False)
+        case Comparison.LESS_OR_EQUAL:
+            return 0, value, False
+        case Comparison.GREATER:
+            return value + 1, tree.UNBOUNDED, False
+        case Comparison.GREATER_OR_EQUAL:
+            return value, tree.UNBOUNDED, False
+        case Comparison.BETWEEN:
+            return (value, min(test.upper, tree.UNBOUNDED - 1), False) if value <= test.upper else (1, 0, False)
