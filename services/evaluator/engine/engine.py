@@ -16,7 +16,7 @@ from .criteria.event import Touched
 from .criteria.shared import Criteria
 from .events import MOST_PEOPLE, EventIndex
 from .explain import Explanation, Person
-from .facts import AttributeChange, Changes, Estimate, Instants, Ordinals, Series, Value
+from .facts import AttributeChange, Changes, Estimate, EventContext, EventRows, Events, Instants, Ordinals, Series, Value
 from .tree import Leaf, Node, criteria_of
 
 NOBODY: Ordinals = np.empty(0, np.int64)
@@ -44,11 +44,18 @@ class Engine:
         self._criteria.add_activity(workspace_id, ordinals)
 
     # --- bulk load: restart, history
-    def load_events(self, series: Series, ordinals: Ordinals, times_ms: Instants) -> None:
+    def load_events(
+        self,
+        series: Series,
+        ordinals: Ordinals,
+        times_ms: Instants,
+        details: Sequence[str] = (),
+        contexts: Sequence[EventContext] = (),
+    ) -> None:
         """Events in any order, not deduplicated. Those older than the look-back are ignored; future ones count when their time comes.
         What they change in active audiences is reported by the next round."""
         self._make_room(ordinals)
-        self._insert({series: (ordinals, times_ms)})
+        self._insert({series: EventRows(ordinals, times_ms, details, contexts)})
 
     def load_attributes(
         self, workspace_id: int, attribute: str, ordinals: Ordinals, values: Sequence[Value | None], times_ms: Instants
@@ -101,7 +108,7 @@ class Engine:
     def round(
         self,
         now_ms: int,
-        events: Mapping[Series, tuple[Ordinals, Instants]],
+        events: Mapping[Series, Events],
         attributes: Sequence[AttributeChange] = (),
         activity: Mapping[int, Ordinals] | None = None,
     ) -> dict[int, Changes]:
@@ -110,7 +117,7 @@ class Engine:
         `now_ms` counts as the present one."""
         before, self.now = self.now, max(now_ms, self.now)
         activity = activity or {}
-        arrived = [*(people for people, _ in events.values()), *(change.ordinals for change in attributes), *activity.values()]
+        arrived = [*(rows[0] for rows in events.values()), *(change.ordinals for change in attributes), *activity.values()]
         self._make_room(*arrived)
         for workspace, people in activity.items():
             self._criteria.add_activity(workspace, people)
@@ -184,12 +191,10 @@ class Engine:
                     raise ValueError(f"ordinals are at least 0 and below {MOST_PEOPLE}")
                 self._bits.make_room(int(ordinals.max()) + 1)
 
-    def _insert(self, events: Mapping[Series, tuple[Ordinals, Instants]]) -> None:
+    def _insert(self, events: Mapping[Series, Events]) -> None:
         if not events:
             return
-        codes = np.repeat(
-            np.array([self._index.code(series) for series in events], np.int32), [len(people) for people, _ in events.values()]
-        )
-        people = np.concatenate([people for people, _ in events.values()])
-        self._index.insert(codes, people, np.concatenate([times for _, times in events.values()]))
+        codes = np.repeat(np.array([self._index.code(series) for series in events], np.int32), [len(rows[0]) for rows in events.values()])
+        people = np.concatenate([rows[0] for rows in events.values()])
+        self._index.insert(codes, people, np.concatenate([rows[1] for rows in events.values()]))
         self._criteria.touch(Touched(codes, people))

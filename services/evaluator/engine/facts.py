@@ -25,6 +25,31 @@ class Series(NamedTuple):
     name: str
 
 
+class EventContext(NamedTuple):
+    """What sent an event; "" where nothing is known."""
+
+    application_version: str = ""
+    application_build: str = ""
+    platform: str = ""
+    os_version: str = ""
+
+
+class EventRows(NamedTuple):
+    """Events of one series, by column.
+
+    `details` are JSON objects as `EventBatch.details` has them, "" for nothing; no details, or no contexts, at all: nothing is known.
+    """
+
+    ordinals: Ordinals
+    times_ms: Instants
+    details: Sequence[str] = ()
+    contexts: Sequence[EventContext] = ()
+
+
+Events = EventRows | tuple[Ordinals, Instants]
+"""A plain tuple has neither details nor contexts."""
+
+
 class AttributeChange(NamedTuple):
     """New values of one attribute in one workspace, by column. None removes the attribute."""
 
