@@ -2,6 +2,18 @@
 
 from .compile import Compiled, Unsupported, compile_definition
 from .engine import Engine
-from .facts import AttributeChange, Changes, Estimate, Series, Value
+from .facts import AttributeChange, Changes, Estimate, Property, PropertyKind, Series, Value
 
-__all__ = ["AttributeChange", "Changes", "Compiled", "Engine", "Estimate", "Series", "Unsupported", "Value", "compile_definition"]
+__all__ = [
+    "AttributeChange",
+    "Changes",
+    "Compiled",
+    "Engine",
+    "Estimate",
+    "Property",
+    "PropertyKind",
+    "Series",
+    "Unsupported",
+    "Value",
+    "compile_definition",
+]

@@ -16,7 +16,7 @@ from .criteria.event import Touched
 from .criteria.shared import Criteria
 from .events import MOST_PEOPLE, EventIndex
 from .explain import Explanation, Person
-from .facts import AttributeChange, Changes, Estimate, EventContext, EventRows, Events, Instants, Ordinals, Series, Value
+from .facts import AttributeChange, Changes, Estimate, EventContext, EventRows, Events, Instants, Ordinals, Property, Series, Value
 from .tree import Leaf, Node, criteria_of
 
 NOBODY: Ordinals = np.empty(0, np.int64)
@@ -58,10 +58,10 @@ class Engine:
         self._insert({series: EventRows(ordinals, times_ms, details, contexts)})
 
     def load_attributes(
-        self, workspace_id: int, attribute: str, ordinals: Ordinals, values: Sequence[Value | None], times_ms: Instants
+        self, workspace_id: int, attribute: Property | str, ordinals: Ordinals, values: Sequence[Value | None], times_ms: Instants
     ) -> None:
-        """Values of one attribute. Per person the latest time wins, of equal times the later call or position; None removes. What they
-        change in active audiences is reported by the next round."""
+        """Values of one property; a plain name is that of a user attribute. Per person the latest time wins, of equal times the later
+        call or position; None removes. What they change in active audiences is reported by the next round."""
         self._make_room(ordinals)
         self._criteria.change_attribute(AttributeChange(workspace_id, attribute, ordinals, values, times_ms), self.now)
 

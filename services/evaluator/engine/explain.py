@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .events import EventIndex
-from .facts import Instants, Ordinals, Value
+from .facts import Instants, Ordinals, Property, Value
 from .tree import (
     UNBOUNDED,
     Activity,
@@ -33,7 +33,7 @@ from .values import instant_of
 INSTANTS_MAX = 20_000  # so many edges are looked at for the next change
 DEEPEST = 64
 
-ValueOf = Callable[[int, str], Value | None]
+ValueOf = Callable[[int, Property], Value | None]
 
 
 class Verdict(NamedTuple):
@@ -110,7 +110,7 @@ class Person:
             self._times[match] = np.sort(times[np.isin(codes, self.index.codes_of(match))])
         return self._times[match]
 
-    def _date(self, workspace: int, attribute: str) -> int | None:
+    def _date(self, workspace: int, attribute: Property) -> int | None:
         value = self.value_of(workspace, attribute)
         return None if value is None else instant_of(value)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
@@ -50,14 +51,40 @@ Events = EventRows | tuple[Ordinals, Instants]
 """A plain tuple has neither details nor contexts."""
 
 
+class PropertyKind(Enum):
+    """What of a person a column holds the values of."""
+
+    USER_ATTRIBUTE = "attribute"
+    IDENTITY = "identity"
+    DEVICE = "device"
+    CONSENT = "consent"
+    ATTRIBUTION = "attribution"
+    FIRST_SEEN = "first seen"
+    LAST_SEEN = "last seen"
+    LOCATION = "location"
+    LIFETIME_VALUE = "lifetime value"
+
+
+class Property(NamedTuple):
+    """One thing that a person may have a value of, in a workspace; `name` is empty where the kind has only one."""
+
+    kind: PropertyKind
+    name: str = ""
+
+
 class AttributeChange(NamedTuple):
-    """New values of one attribute in one workspace, by column. None removes the attribute."""
+    """New values of one property in one workspace, by column. None removes the value. A plain name is that of a user attribute."""
 
     workspace_id: int
-    attribute: str
+    attribute: Property | str
     ordinals: Ordinals
     values: Sequence[Value | None]
     times_ms: Instants
+
+
+def property_of(attribute: Property | str) -> Property:
+    """The property; a plain name is that of a user attribute."""
+    return Property(PropertyKind.USER_ATTRIBUTE, attribute) if isinstance(attribute, str) else attribute
 
 
 class Changes(NamedTuple):

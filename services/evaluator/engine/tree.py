@@ -7,7 +7,7 @@ Every criterion here is false for a person of whom nothing is known, so that abs
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from .facts import Series
+from .facts import Property, Series
 from .periods import Window
 from .strings import StringTest
 from .values import ValueTest
@@ -46,7 +46,7 @@ class AttributeTest:
     """The value passes the test; for a negative test (`test.missing`): there is a value, and it fails the test."""
 
     workspace: int
-    attribute: str
+    attribute: Property
     test: ValueTest
 
 
@@ -55,7 +55,7 @@ class AttributeDate:
     """The value is a date in the window."""
 
     workspace: int
-    attribute: str
+    attribute: Property
     window: Window
 
 

@@ -1,4 +1,4 @@
-"""Criteria on user attributes: a column of dictionary codes per attribute, a test once per distinct value, then a look-up.
+"""Criteria on what is known of a person: a column of dictionary codes per property, a test once per distinct value, then a look-up.
 
 A date in a window that moves with time is an event in disguise: the people by their date, so that those who cross an edge are a slice.
 """
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bits import BitRows, Row, place
-from ..facts import AttributeChange, Instants, Ordinals, Value
+from ..facts import AttributeChange, Instants, Ordinals, Property, Value, property_of
 from ..keys import Keys, SortedRuns, sorted_unique
 from ..periods import Window
 from ..tree import AttributeDate, AttributeTest
@@ -136,7 +136,7 @@ class _Attribute:
 class AttributeCriteria:
     def __init__(self, bits: BitRows) -> None:
         self._bits = bits
-        self._attributes: dict[tuple[int, str], _Attribute] = {}
+        self._attributes: dict[tuple[int, Property], _Attribute] = {}
 
     @property
     def nbytes(self) -> int:
@@ -155,7 +155,7 @@ class AttributeCriteria:
                 true[present] = _answers(criterion).of(attribute.column, attribute.column.codes) == 1
         return np.packbits(true, bitorder="little")
 
-    def value_of(self, workspace: int, attribute: str, ordinal: int) -> Value | None:
+    def value_of(self, workspace: int, attribute: Property, ordinal: int) -> Value | None:
         """Of one person; None where it is missing."""
         found = self._attributes.get((workspace, attribute))
         if found is None or ordinal >= len(found.column.codes):
@@ -183,7 +183,7 @@ class AttributeCriteria:
 
     def change(self, change: AttributeChange, now: int) -> Iterator[Keys]:
         """Take values in; the places of the bits that turn."""
-        attribute = self._attribute(change.workspace_id, change.attribute)
+        attribute = self._attribute(change.workspace_id, property_of(change.attribute))
         attribute.column.make_room(self._bits.people)
         people = attribute.column.put(change.ordinals, change.values, change.times_ms)
         attribute.enter_dates(people)
@@ -209,7 +209,7 @@ class AttributeCriteria:
                 attribute.by_date = SortedRuns()
                 attribute.enter_dates(np.flatnonzero(attribute.column.codes))
 
-    def _attribute(self, workspace: int, attribute: str) -> _Attribute:
+    def _attribute(self, workspace: int, attribute: Property) -> _Attribute:
         return self._attributes.setdefault((workspace, attribute), _Attribute())
 
     def _wrong(self, slot: int, people: Ordinals, true: NDArray[np.bool_]) -> Keys:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..bits import BitRows, Row
 from ..events import EventIndex
-from ..facts import AttributeChange, Ordinals, Value
+from ..facts import AttributeChange, Ordinals, Property, Value
 from ..keys import Keys
 from ..tree import Activity, AttributeDate, AttributeTest, Criterion, EventCount, Group, Leaf, MemberOf, Node, Not
 from .activity import ActivityCriteria
@@ -104,7 +104,7 @@ class Criteria:
                 return self._activity.row(criterion)
 
     # --- one person
-    def value_of(self, workspace: int, attribute: str, ordinal: int) -> Value | None:
+    def value_of(self, workspace: int, attribute: Property, ordinal: int) -> Value | None:
         """The present value of an attribute; None where it is missing."""
         return self._attributes.value_of(workspace, attribute, ordinal)
 
