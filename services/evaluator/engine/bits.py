@@ -12,6 +12,7 @@ PLACE_BITS = 32
 PLACE_MASK = (1 << PLACE_BITS) - 1
 FIRST_PEOPLE = 1024
 ROWS = 8192  # how many the table has room for from the start, if that is no more than
+DENSE = 16  # with people in one of so many words, the whole row is unpacked: quicker than picking the words
 RESERVED = 1 << 31  # so many bytes of address space: pages that nobody wrote to cost no memory
 
 
@@ -23,6 +24,8 @@ def ordinals_of(row: Row) -> Ordinals:
     """Ascending."""
     words = row.view(np.uint64)
     held = np.flatnonzero(words)
+    if len(held) * DENSE > len(words):
+        return np.flatnonzero(np.unpackbits(row, bitorder="little").view(np.bool_))
     at = np.flatnonzero(np.unpackbits(words[held].view(np.uint8), bitorder="little").view(np.bool_))
     ordinals: Ordinals = (held[at >> 6] << 6) + (at & 63)
     return ordinals

@@ -83,7 +83,7 @@ class Engine:
         row = self._criteria.row(tree, self.now)
         present = self._bits.row(slot)
         before = present if given is None else row_of(given, self._bits.width)
-        changes = Changes(ordinals_of(row & ~before), ordinals_of(before & ~row))
+        changes = Changes(ordinals_of(row & ~before), ordinals_of(before & ~row) if known or given is not None else NOBODY)
         self._audiences.put(Audience(audience_id, tree, compiled.member_of, slot, count(row)), moved=row ^ present)
         self._member_slots[audience_id] = slot
         present[:] = row

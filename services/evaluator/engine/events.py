@@ -36,6 +36,7 @@ class EventIndex:
         self._code_of: dict[Series, int] = {}
         self._by_series = SortedRuns()
         self._by_person = SortedRuns()
+        self.version = 0  # another one whenever the events are other ones
         self._waiting: list[tuple[Codes, Ordinals, Instants]] = []  # too far in the future for a key
 
     def __len__(self) -> int:
@@ -63,6 +64,7 @@ class EventIndex:
 
     def insert(self, codes: Codes, ordinals: Ordinals, times: Instants) -> None:
         """Take events in: those that aren't too old; those that are too far in the future wait."""
+        self.version += 1
         times = times - self._epoch
         oldest = self._now - self.look_back - self._epoch
         if len(times) and (times.min() < oldest or times.max() >= HORIZON):
@@ -95,6 +97,7 @@ class EventIndex:
         oldest = now - self.look_back - self._epoch
         if oldest <= 0:
             return 0
+        self.version += 1
         self._by_series.drop_below(TIME_BITS, oldest)
         return self._by_person.drop_below(TIME_BITS, oldest)
 

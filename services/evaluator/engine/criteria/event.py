@@ -21,7 +21,8 @@ from ..tree import UNBOUNDED, EventCount, Match
 Numbers = NDArray[np.int64]
 
 CELLS = 1 << 22  # people x matches that are looked at together: bounds the memory of a large round
-SPARSE = 16  # with fewer than one event per so many people, sorting the events is quicker than an array over all people
+COUNTS_BYTES = 1 << 26  # that are kept between activations
+SPARSE = 128  # with fewer than one event per so many people, sorting the events is quicker than an array over all people
 
 
 class Touched(NamedTuple):
@@ -46,11 +47,16 @@ class EventCriteria:
         self._readings: dict[Match, _Reading] = {}
         self._series_known = 0
         self._plan: _Plan | None = None
+        self._counts = _Counts()
 
     def row(self, criterion: EventCount, now: int) -> Row:
         """For whom it is true now."""
         people = self._index.people_in(self._index.codes_of(criterion.match), *criterion.window.bounds(now))
-        return _row_of_counts(people, criterion.at_least, criterion.at_most, self._bits.width)
+        if sum(map(len, people)) * SPARSE <= self._bits.people:
+            return _row_of_few(people, criterion, self._bits.width)
+        counts = self._counts.of(criterion, (now, self._index.version, self._bits.people), people)
+        enough = counts >= criterion.at_least
+        return np.packbits(enough if criterion.at_most == UNBOUNDED else enough & (counts <= criterion.at_most), bitorder="little")
 
     def add(self, criterion: EventCount, slot: int) -> None:
         self._learn_series()
@@ -79,6 +85,8 @@ class EventCriteria:
     def flips(self, touched: Sequence[Touched], now: int) -> Keys:
         """The places of the bits that turn, ascending, now that these events came or crossed an edge."""
         plan = self._plan_of_now()
+        if not plan.matches:
+            return np.empty(0, np.int64)
         pairs = sorted_unique(np.concatenate([plan.pairs(events) for events in touched]))
         return np.sort(np.concatenate([np.empty(0, np.int64), *(self._recount(plan, part, now) for part in plan.portions(pairs))]))
 
@@ -204,18 +212,30 @@ def _or(value: int | None, otherwise: int) -> int:
     return otherwise if value is None else value
 
 
-def _row_of_counts(people: list[Labels], at_least: int, at_most: int, width: int) -> Row:
-    """Who occurs at least and at most so often."""
-    if at_least == 1 and at_most == UNBOUNDED:
-        chosen = np.zeros(width * 8, np.bool_)
-        for part in people:
-            chosen[part] = True
-        return np.packbits(chosen, bitorder="little")
-    events = np.concatenate(people) if people else np.empty(0, np.int32)
-    if len(events) * SPARSE > width * 8:
-        counts = np.bincount(events, minlength=width * 8)
-        return np.packbits((counts >= at_least) & (counts <= at_most), bitorder="little")
-    events = np.sort(events)
+def _row_of_few(people: list[Labels], criterion: EventCount, width: int) -> Row:
+    """For whom it is true, where the events are so few that sorting them is quicker than an array over all people."""
+    events = np.sort(np.concatenate(people)) if people else np.empty(0, np.int32)
     starts = starts_of_groups(events)
     counts = np.diff(starts, append=len(events))
-    return row_of(events[starts[(counts >= at_least) & (counts <= at_most)]].astype(np.int64), width)
+    return row_of(events[starts[(counts >= criterion.at_least) & (counts <= criterion.at_most)]].astype(np.int64), width)
+
+
+class _Counts:
+    """Everybody's events in the windows that were asked for last. Audiences that are activated one after the other share windows."""
+
+    def __init__(self) -> None:
+        self._of: object = None
+        self._kept: dict[tuple[Match, Window], NDArray[np.integer]] = {}
+
+    def of(self, criterion: EventCount, state: tuple[int, int, int], events: list[Labels]) -> NDArray[np.integer]:
+        """By ordinal. `state`: the instant, the index's version, how many people; `events`: the people of the events, once for each."""
+        if self._of != state:
+            self._of = state
+            self._kept.clear()
+        key = criterion.match, criterion.window
+        if key not in self._kept:
+            counts = np.bincount(np.concatenate(events), minlength=state[2])
+            self._kept[key] = counts.astype(np.min_scalar_type(counts.max()))
+            while sum(kept.nbytes for kept in self._kept.values()) > COUNTS_BYTES and len(self._kept) > 1:
+                del self._kept[next(iter(self._kept))]
+        return self._kept[key]
