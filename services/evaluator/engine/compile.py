@@ -9,6 +9,7 @@ from . import tree
 from .compiling.attribute import compile_user_attribute
 from .compiling.common import ALWAYS, Refusal, Scope
 from .compiling.event import compile_event
+from .compiling.sequence import compile_sequence
 
 
 class Unsupported(Exception):
@@ -97,13 +98,14 @@ class _Compiler:
         match criterion.WhichOneof("kind"):
             case "event":
                 return compile_event(criterion.event, self.scope)
+            case "sequence":
+                return compile_sequence(criterion.sequence, self.scope)
             case "user_attribute":
                 return compile_user_attribute(criterion, self.scope)
             case "member_of":
                 return tree.Leaf(tree.MemberOf(criterion.member_of.audience_id))
             case (
                 "aggregate"
-                | "sequence"
                 | "identity"
                 | "device"
                 | "seen"

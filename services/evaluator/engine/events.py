@@ -105,8 +105,23 @@ class EventIndex:
         """The people of these series' events with `first <= t <= last`, once per event."""
         lower, upper = self._since_epoch(first), self._since_epoch(last + 1)
         return [
-            found for code in codes for found in self._by_series.labels_between((code << TIME_BITS) + lower, (code << TIME_BITS) + upper)
+            people
+            for code in codes
+            for _, people in self._by_series.between((code << TIME_BITS) + lower, (code << TIME_BITS) + upper)
         ]
+
+    def keys_in(self, codes: Sequence[int], first: int, last: int, base: int) -> Keys:
+        """These series' events with `first <= t <= last` as keys, ascending: person << 34 | t - base. No event is before the base, or so
+        far after it that 34 bits don't hold it."""
+        lower, upper = self._since_epoch(first), self._since_epoch(last + 1)
+        found = [np.empty(0, np.int64)]
+        for code in codes:
+            for keys, people in self._by_series.between((code << TIME_BITS) + lower, (code << TIME_BITS) + upper):
+                packed = people.astype(np.int64) << TIME_BITS
+                packed += keys
+                packed += self._epoch - base - (code << TIME_BITS)
+                found.append(packed)
+        return np.sort(np.concatenate(found))
 
     def crossing(self, codes: Codes, edges: NDArray[np.int64], before: int, now: int) -> tuple[Positions, Ordinals]:
         """Whose events t of `codes[i]` have `before < t + edges[i] <= now`: each with its `i`. Quickest when (code, -edge) ascends."""

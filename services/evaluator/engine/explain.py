@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .criteria.sequence import holders
 from .events import EventIndex
 from .facts import Instants, Ordinals, Property, Value
 from .tree import (
@@ -26,7 +27,9 @@ from .tree import (
     MemberOf,
     Node,
     Not,
+    SequenceTest,
     criteria_of,
+    matches_of,
 )
 from .values import instant_of
 
@@ -84,6 +87,8 @@ class Person:
         match criterion:
             case EventCount():
                 return criterion.at_least <= self._count(criterion, at) <= criterion.at_most
+            case SequenceTest():
+                return self._completed(criterion, at)
             case AttributeTest(workspace, attribute, test):
                 value = self.value_of(workspace, attribute)
                 return value is not None and test.holds(value) != test.missing
@@ -102,6 +107,15 @@ class Person:
         times = self._times_of(criterion.match)
         return max(0, int(np.searchsorted(times, last, "right") - np.searchsorted(times, first, "left")))
 
+    def _completed(self, criterion: SequenceTest, at: int) -> bool:
+        base = at - self.index.look_back
+
+        def keys_of(match: Match, first: int, last: int) -> Instants:
+            times = self._times_of(match)
+            return times[(times >= first) & (times <= last)] - base
+
+        return len(holders(criterion, keys_of, at, self.index.look_back)) > 0
+
     def _times_of(self, match: Match) -> Instants:
         """When the person did what the match reads, in their order."""
         if match not in self._times:
@@ -119,6 +133,10 @@ class Person:
         found: set[int] = set()
         for criterion in self._criteria(tree):
             match criterion:
+                case SequenceTest():
+                    after = criterion.not_followed_by
+                    edges = [*criterion.window.edges(), 0, *([after.within] if after and after.within is not None else [])]
+                    times = np.concatenate([self._times_of(match) for match in matches_of(criterion)])
                 case EventCount():
                     edges, times = criterion.window.edges(), self._times_of(criterion.match)
                 case AttributeDate(workspace, attribute, window):

@@ -70,13 +70,13 @@ class SortedRuns:
             if len(owner):
                 yield owner, keys[position], labels[position]
 
-    def labels_between(self, lower: int, upper: int) -> list[Labels]:
-        """The labels of the keys with `lower <= key < upper`: one array per run, not copied."""
+    def between(self, lower: int, upper: int) -> list[tuple[Keys, Labels]]:
+        """The keys with `lower <= key < upper` and their labels: one pair per run, not copied."""
         found = []
         for keys, labels in self._runs:
             start, end = np.searchsorted(keys, [lower, upper])
             if end > start:
-                found.append(labels[start:end])
+                found.append((keys[start:end], labels[start:end]))
         return found
 
     def drop_below(self, bits: int, least: int) -> int:

@@ -42,6 +42,24 @@ class EventCount:
 
 
 @dataclass(frozen=True)
+class Step:
+    """An event of a sequence. `within`: at most so many milliseconds after the step before, ends included; None: any time after it."""
+
+    match: Match
+    within: int | None = None
+
+
+@dataclass(frozen=True)
+class SequenceTest:
+    """Events of the steps in the window, each strictly later than the one before, and after the last one none of `not_followed_by`: none
+    up to now, or with `within` none in that time, which is over."""
+
+    steps: tuple[Step, ...]
+    not_followed_by: Step | None
+    window: Window
+
+
+@dataclass(frozen=True)
 class AttributeTest:
     """The value passes the test; for a negative test (`test.missing`): there is a value, and it fails the test."""
 
@@ -71,7 +89,7 @@ class MemberOf:
     audience: int
 
 
-Criterion = EventCount | AttributeTest | AttributeDate | Activity | MemberOf
+Criterion = EventCount | SequenceTest | AttributeTest | AttributeDate | Activity | MemberOf
 
 
 @dataclass(frozen=True)
@@ -108,6 +126,17 @@ def criteria_of(node: Node) -> Iterator[Criterion]:
                 yield from criteria_of(inner)
         case Not(inner):
             yield from criteria_of(inner)
+
+
+def matches_of(criterion: Criterion) -> Iterator[Match]:
+    """Which events the criterion reads."""
+    match criterion:
+        case EventCount(match):
+            yield match
+        case SequenceTest(steps, not_followed_by):
+            yield from (step.match for step in steps)
+            if not_followed_by is not None:
+                yield not_followed_by.match
 
 
 Form = Leaf | tuple[bool, tuple["Form", ...]]

@@ -9,10 +9,11 @@ from ..bits import BitRows, Row
 from ..events import EventIndex
 from ..facts import AttributeChange, Ordinals, Property, Value
 from ..keys import Keys
-from ..tree import Activity, AttributeDate, AttributeTest, Criterion, EventCount, Group, Leaf, MemberOf, Node, Not
+from ..tree import Activity, AttributeDate, AttributeTest, Criterion, EventCount, Group, Leaf, MemberOf, Node, Not, SequenceTest
 from .activity import ActivityCriteria
 from .attribute import AttributeCriteria
 from .event import EventCriteria, Touched
+from .sequence import SequenceCriteria
 
 
 class Criteria:
@@ -25,11 +26,13 @@ class Criteria:
         self._bits = bits
         self._member_slots = member_slots
         self._events = EventCriteria(index, bits)
+        self._sequences = SequenceCriteria(index, bits)
         self._attributes = AttributeCriteria(bits)
         self._activity = ActivityCriteria(bits)
         self._slots: dict[Criterion, int] = {}
         self._uses: Counter[Criterion] = Counter()
-        self._touched: list[Touched] = []
+        self._touched: list[Touched] = []  # by events that came
+        self._crossed: list[Touched] = []  # by events that crossed an edge of an event criterion
         self._turned: list[Keys] = []
 
     @property
@@ -47,6 +50,8 @@ class Criteria:
         match criterion:
             case EventCount():
                 self._events.add(criterion, slot)
+            case SequenceTest():
+                self._sequences.add(criterion, slot)
             case AttributeTest() | AttributeDate():
                 self._attributes.add(criterion, slot)
             case Activity():
@@ -60,6 +65,8 @@ class Criteria:
         match criterion:
             case EventCount():
                 self._events.remove(criterion)
+            case SequenceTest():
+                self._sequences.remove(criterion)
             case AttributeTest() | AttributeDate():
                 self._attributes.remove(criterion)
             case Activity():
@@ -94,10 +101,12 @@ class Criteria:
             return self._bits.row(self.slot(criterion))
         return self._computed(criterion, now)
 
-    def _computed(self, criterion: EventCount | AttributeTest | AttributeDate | Activity, now: int) -> Row:
+    def _computed(self, criterion: EventCount | SequenceTest | AttributeTest | AttributeDate | Activity, now: int) -> Row:
         match criterion:
             case EventCount():
                 return self._events.row(criterion, now)
+            case SequenceTest():
+                return self._sequences.row(criterion, now)
             case AttributeTest() | AttributeDate():
                 return self._attributes.row(criterion, now)
             case Activity():
@@ -126,13 +135,16 @@ class Criteria:
     def pass_time(self, before: int, now: int) -> None:
         """Before the index learns of the new instant."""
         self._turn(self._attributes.pass_time(before, now))
-        self._touched.append(self._events.crossing(before, now))
+        self._crossed.append(self._events.crossing(before, now))
+        self._sequences.pass_time(before, now)
 
     def settle(self, now: int) -> None:
         """Count where events were touched."""
-        touched, self._touched = self._touched, []
-        if any(len(events.codes) for events in touched):
-            self._turn([self._events.flips(touched, now)])
+        touched, self._touched = [events for events in self._touched if len(events.codes)], []
+        crossed, self._crossed = [events for events in self._crossed if len(events.codes)], []
+        if touched or crossed:
+            self._turn([self._events.flips([*touched, *crossed], now)])
+        self._turn([self._sequences.flips(touched, now)])
 
     def take_turned(self) -> Keys:
         turned, self._turned = self._turned, []
