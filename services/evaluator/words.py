@@ -25,16 +25,9 @@ def subject_of(criterion: pb.Criterion) -> str:
     """What a criterion looks at: `install events`, `the attribute plan`."""
     match criterion.WhichOneof("kind"):
         case "event":
-            match = criterion.event.match
-            type_ = _plain(event_type_pb2.EventType.Name(match.type), "EVENT_TYPE_")
-            named = (
-                f" {match.name!r}"
-                if match.name
-                else f" with a name that {test_words(match.name_test)}"
-                if match.HasField("name_test")
-                else ""
-            )
-            return f"{type_} events{named}"
+            return match_words(criterion.event.match)
+        case "sequence":
+            return sequence_words(criterion.sequence)
         case "user_attribute":
             return f"the attribute {criterion.user_attribute.attribute}"
         case "member_of":
@@ -48,12 +41,33 @@ def bound_of(criterion: pb.Criterion, found: str) -> str:
     match criterion.WhichOneof("kind"):
         case "event":
             return f"{found} {period_words(criterion.event.when)}".strip()
+        case "sequence":
+            return period_words(criterion.sequence.when)
         case "user_attribute":
             test = criterion.user_attribute.test
             kind = test.WhichOneof("kind")
             return period_words(test.date.when) if kind == "date" else test_words(getattr(test, str(kind)))
         case _:
             return found
+
+
+def match_words(match: pb.EventMatch) -> str:
+    """`install events`, `custom events 'buy'`."""
+    type_ = _plain(event_type_pb2.EventType.Name(match.type), "EVENT_TYPE_")
+    named = f" {match.name!r}" if match.name else f" with a name that {test_words(match.name_test)}" if match.HasField("name_test") else ""
+    return f"{type_} events{named}"
+
+
+def sequence_words(sequence: pb.SequenceCriterion) -> str:
+    """`install events, then purchase events within 2 days, not followed by uninstall events`."""
+    words = [match_words(sequence.steps[0].match), *(f"then {_in_time(step)}" for step in sequence.steps[1:])]
+    if sequence.HasField("not_followed_by"):
+        words.append(f"not followed by {_in_time(sequence.not_followed_by)}")
+    return ", ".join(words)
+
+
+def _in_time(step: pb.SequenceStep | pb.NotFollowedBy) -> str:
+    return f"{match_words(step.match)}{f' within {_duration(step.within)}' if step.HasField('within') else ''}"
 
 
 def test_words(test: Message) -> str:

@@ -245,9 +245,6 @@ _ORDINARY: dict[str, Any] = {
     "aggregate": pb.AggregateCriterion(
         match=_MATCH, function=pb.AGGREGATE_FUNCTION_SUM, field=pb.EVENT_FIELD_TOTAL_AMOUNT, test=number("100"), when=last(7)
     ),
-    "sequence": pb.SequenceCriterion(
-        steps=[pb.SequenceStep(match=_MATCH, within=duration(1))], not_followed_by=pb.NotFollowedBy(match=_MATCH), when=last(7)
-    ),
     "identity": pb.IdentityCriterion(type=identity_pb2.IDENTITY_TYPE_EMAIL, test=equals("a@b.example")),
     "device": pb.DeviceCriterion(field=pb.DEVICE_FIELD_OS, test=equals("ios")),
     "seen": pb.SeenCriterion(edge=pb.SEEN_EDGE_FIRST, when=last(400)),
@@ -256,6 +253,22 @@ _ORDINARY: dict[str, Any] = {
     "lifetime_value": pb.LifetimeValueCriterion(test=number("100").number),
     "attribution": pb.AttributionCriterion(field=pb.ATTRIBUTION_FIELD_CAMPAIGN, test=equals("spring")),
 }
+
+
+def test_a_sequence_is_right_with_steps_and_times_inside_the_look_back() -> None:
+    whole = pb.SequenceCriterion(
+        steps=[pb.SequenceStep(match=_MATCH), pb.SequenceStep(match=_MATCH, within=duration(30))],
+        not_followed_by=pb.NotFollowedBy(match=_MATCH, within=duration(30)),
+        when=last(7),
+    )
+    assert faults(criterion(sequence=whole)) == []
+    whole.steps[1].within.count = 31
+    whole.not_followed_by.within.count = 31
+    place = "definition.root.criterion.sequence"
+    assert faults(criterion(sequence=whole)) == [
+        (f"{place}.steps[1].within", "WINDOW_PAST_LOOK_BACK"),
+        (f"{place}.not_followed_by.within", "WINDOW_PAST_LOOK_BACK"),
+    ]
 
 
 @pytest.mark.parametrize("kind", sorted(_ORDINARY))

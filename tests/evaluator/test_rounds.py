@@ -7,7 +7,7 @@ import random
 from functools import partial
 
 import pytest
-from muster.definition.v1 import audience_pb2
+from muster.definition.v1 import audience_pb2, definition_pb2
 
 from services.chassis.app import PartFailed
 from services.chassis.streams import events_subject
@@ -80,6 +80,35 @@ async def test_a_restart_tells_what_time_changed_while_nobody_counted(home: Home
             await home.until(partial(_is, home, expected))
             assert await members(evaluator, 1) == expected
         await clock.advance(5 * 3600)
+
+
+async def test_a_sequence_is_followed_over_a_restart(home: Home, clock: ManualClock) -> None:
+    now = clock.now_ms()
+    await home.world.workspace()
+    left_alone = definition_pb2.SequenceCriterion(
+        steps=[definition_pb2.SequenceStep(match=definition_pb2.EventMatch(type=INSTALL))],
+        not_followed_by=definition_pb2.NotFollowedBy(
+            match=definition_pb2.EventMatch(type=SESSION_START),
+            within=definition_pb2.Duration(count=1, unit=definition_pb2.DURATION_UNIT_HOUR),
+        ),
+    )
+    root = definition_pb2.Node(criterion=definition_pb2.Criterion(sequence=left_alone))
+    await home.world.audience(1, definition_pb2.Definition(root=root))
+    async with home.evaluator():
+        await home.world.events([Happening(11, now - HOUR, INSTALL), Happening(12, now, INSTALL), Happening(13, now, INSTALL)])
+        await home.until(lambda: home.follower.members[1] == {11})
+        await home.world.events([Happening(11, now, SESSION_START), Happening(13, now + 1, SESSION_START)])
+        await home.until(lambda: home.follower.members[1] == set())
+    await clock.advance(3599)
+    async with home.evaluator() as evaluator:
+        await home.until(lambda: evaluator.rounds.as_of_ms == clock.now_ms())
+        assert await members(evaluator, 1) == set()
+        await clock.advance(1)
+        await home.until(lambda: home.follower.members[1] == {12})
+    async with home.evaluator() as evaluator:
+        await home.world.events([Happening(12, now + HOUR, SESSION_START)])
+        await home.until(lambda: home.follower.members[1] == set())
+        assert await members(evaluator, 1) == set()
 
 
 async def test_a_batch_that_is_published_again_counts_once(home: Home, clock: ManualClock) -> None:

@@ -52,6 +52,24 @@ def test_events_are_named_by_type_and_name() -> None:
     assert bound_of(criterion, "2 or more") == "2 or more"
 
 
+def test_a_sequence_is_told_step_by_step() -> None:
+    criterion = ParseDict(
+        {
+            "sequence": {
+                "steps": [
+                    {"match": {"type": "EVENT_TYPE_INSTALL"}},
+                    {"match": {"type": "EVENT_TYPE_CUSTOM", "name": "buy"}, "within": {"count": 2, "unit": "DURATION_UNIT_DAY"}},
+                ],
+                "notFollowedBy": {"match": {"type": "EVENT_TYPE_UNINSTALL"}, "within": {"count": 1, "unit": "DURATION_UNIT_WEEK"}},
+                "when": {"last": {"count": 7, "unit": "DURATION_UNIT_DAY"}},
+            }
+        },
+        pb.Criterion(),
+    )
+    assert subject_of(criterion) == "install events, then custom events 'buy' within 2 days, not followed by uninstall events within 1 week"
+    assert bound_of(criterion, "") == "within the last 7 days"
+
+
 def test_long_values_are_cut_and_lists_are_listed() -> None:
     assert value_words(["tea", "milk"]) == "tea, milk"
     assert value_words(None) == ""

@@ -61,7 +61,7 @@ UNNAMED_EVENTS = frozenset(
 )
 
 # The criteria that this version evaluates; the others can be written but not saved.
-EVALUATED = frozenset({"event", "user_attribute", "member_of"})
+EVALUATED = frozenset({"event", "sequence", "user_attribute", "member_of"})
 # The criteria that read the data of one workspace, which a multi-workspace audience must name (semantics: The definition tree).
 USER_CRITERIA = frozenset(
     {"user_attribute", "identity", "device", "seen", "location", "consent", "lifetime_value", "attribution"},
@@ -262,10 +262,6 @@ class _Visit:
     def event(self, criterion: pb.Criterion, place: Place) -> None:
         event = criterion.event
         self._match(event, place)
-        if event.match.where:
-            place.at("match").at("where").fault(
-                Reason.NOT_EVALUATED_YET, "Filters on the attributes of events are not evaluated in this version; remove them."
-            )
         if event.HasField("frequency"):
             check_frequency(event.frequency, place.at("frequency"))
         self._when(event, place)
@@ -386,6 +382,10 @@ class _Visit:
         elif named == "name_test":
             check_string(match.name_test, place.at("name_test"))
         self._filters(match.where, place)
+        if match.where:
+            place.at("where").fault(
+                Reason.NOT_EVALUATED_YET, "Filters on the attributes of events are not evaluated in this version; remove them."
+            )
         for index, data_input in enumerate(match.input_ids):
             at = place.at("input_ids", index)
             if _check_input(data_input, self._around, at) and self._around.input_ids and data_input not in self._around.input_ids:

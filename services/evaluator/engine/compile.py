@@ -104,16 +104,7 @@ class _Compiler:
                 return compile_user_attribute(criterion, self.scope)
             case "member_of":
                 return tree.Leaf(tree.MemberOf(criterion.member_of.audience_id))
-            case (
-                "aggregate"
-                | "identity"
-                | "device"
-                | "seen"
-                | "location"
-                | "consent"
-                | "lifetime_value"
-                | "attribution" as kind
-            ):
+            case "aggregate" | "identity" | "device" | "seen" | "location" | "consent" | "lifetime_value" | "attribution" as kind:
                 raise Refusal(kind, unsupported=True)
             case None:
                 raise Refusal("a criterion of no or an unknown kind", unsupported=True)

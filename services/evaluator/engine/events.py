@@ -104,11 +104,7 @@ class EventIndex:
     def people_in(self, codes: Sequence[int], first: int, last: int) -> list[Labels]:
         """The people of these series' events with `first <= t <= last`, once per event."""
         lower, upper = self._since_epoch(first), self._since_epoch(last + 1)
-        return [
-            people
-            for code in codes
-            for _, people in self._by_series.between((code << TIME_BITS) + lower, (code << TIME_BITS) + upper)
-        ]
+        return [people for code in codes for _, people in self._by_series.between((code << TIME_BITS) + lower, (code << TIME_BITS) + upper)]
 
     def keys_in(self, codes: Sequence[int], first: int, last: int, base: int) -> Keys:
         """These series' events with `first <= t <= last` as keys, ascending: person << 34 | t - base. No event is before the base, or so

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..bits import PLACE_BITS, PLACE_MASK, BitRows, Row, place, row_of
-from ..events import TIME_BITS, EventIndex
+from ..events import TIME_BITS, Codes, EventIndex
 from ..facts import Ordinals
 from ..keys import Keys, expand, sorted_unique, starts_of_groups
 from ..tree import Match, SequenceTest, matches_of
@@ -140,7 +140,7 @@ class _History(NamedTuple):
     """What some people did in the look-back, in order: keys as in KeysOf with the person's position, and the code of each."""
 
     keys: Keys
-    codes: Keys
+    codes: Codes
     starts: Keys
     counts: Keys
     base: int
