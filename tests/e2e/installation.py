@@ -27,7 +27,7 @@ from muster.ingest.v1 import event_type_pb2
 
 from cli.supervisor import Supervisor
 from tests.fakes.webhook_partner import WebhookPartner
-from tests.model import reference
+from tests.model import facts, reference
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -64,18 +64,18 @@ def seed_definition() -> definition_pb2.Definition:
 class Crowd:
     """People by customer id, and all that the Events API took of them: what the reference counts with."""
 
-    people: dict[str, reference.Person] = field(default_factory=dict)
+    people: dict[str, facts.Person] = field(default_factory=dict)
     accepted_events: int = 0
 
     def take(self, customer: str, events: list[tuple[str, int]]) -> None:
-        person = self.people.setdefault(customer, reference.Person(active_in={1}))
-        person.events += [reference.Event(1, _TYPES[kind], "", time) for kind, time in events]
+        person = self.people.setdefault(customer, facts.Person(active_in={1}))
+        person.events += [facts.Event(1, _TYPES[kind], "", time) for kind, time in events]
         self.accepted_events += len(events)
 
     def members(self, now: int, definition: definition_pb2.Definition | None = None) -> set[str]:
         """The customer ids of those who belong to the audience, by the reference."""
         names = list(self.people)
-        numbered: dict[int, reference.Person] = {number: self.people[name] for number, name in enumerate(names)}
+        numbered: dict[int, facts.Person] = {number: self.people[name] for number, name in enumerate(names)}
         inside = reference.members(
             definition or seed_definition(), numbered, now, workspaces={1: [1]}, workspace_ids=[1], look_back_ms=LOOK_BACK
         )

@@ -1,53 +1,48 @@
-"""Who is in an audience, told a second time: plain Python straight from semantics.md, slow and easy to read.
+"""Who is in an audience, told a second time: plain Python straight from docs/concepts/criteria.md, slow and easy to read.
 It shares no code with the engine.
 
-Everything is worked out anew for one person and one instant from what has ever been told about that person.
+Everything is worked out anew for one person and one instant from what has ever been told about that person (facts.py). values.py has
+the tests of values, events.py the event criteria; here are the tree and what is known of the person.
 """
 
-import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
-from functools import cache
-from typing import NamedTuple
+from dataclasses import dataclass
+from math import asin, cos, radians, sin, sqrt
+from typing import TypeVar
 
-from google.type import date_pb2
 from muster.definition.v1 import definition_pb2 as pb
 
-Value = str | int | float | Decimal | bool | Sequence[str]
+from tests.model.events import History, lifetime_value
+from tests.model.facts import (
+    AttributeChange,
+    AttributionTold,
+    Change,
+    ConsentTold,
+    DeviceTold,
+    Event,
+    Key,
+    Person,
+    Value,
+)
+from tests.model.values import compares, in_period, is_negative, number_passes, passes_of_event, passes_of_user, speaks_of, text
 
-MILLISECOND = timedelta(milliseconds=1)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-UNIT = {"SECOND": 1_000, "MINUTE": 60_000, "HOUR": 3_600_000, "DAY": 86_400_000, "WEEK": 7 * 86_400_000}
-
-
-class Event(NamedTuple):
-    input_id: int
-    type: int
-    name: str
-    time_ms: int
-
-
-class AttributeChange(NamedTuple):
-    workspace_id: int
-    attribute: str
-    value: Value | None
-    time_ms: int
-
-
-@dataclass
-class Person:
-    """All that was told, in the order in which it was."""
-
-    active_in: set[int] = field(default_factory=set)  # workspaces
-    events: list[Event] = field(default_factory=list)
-    attribute_changes: list[AttributeChange] = field(default_factory=list)
-
-    def attribute(self, workspace_id: int, name: str) -> Value | None:
-        """The value told with the latest time; of equal times the one told last."""
-        told = [change for change in self.attribute_changes if (change.workspace_id, change.attribute) == (workspace_id, name)]
-        return sorted(told, key=lambda change: change.time_ms)[-1].value if told else None
+Told = TypeVar("Told", bound=Change)
+EARTH_RADIUS_METRES = 6_371_008.8
+DEVICE_FIELDS = {
+    pb.DEVICE_FIELD_MODEL: "model",
+    pb.DEVICE_FIELD_MANUFACTURER: "manufacturer",
+    pb.DEVICE_FIELD_OS: "platform",
+    pb.DEVICE_FIELD_OS_VERSION: "os_version",
+    pb.DEVICE_FIELD_CARRIER: "carrier",
+    pb.DEVICE_FIELD_PLATFORM: "platform",
+    pb.DEVICE_FIELD_LANGUAGE: "language",
+}
+PLACE_ATTRIBUTES = {
+    pb.PLACE_FIELD_CITY: "$City",
+    pb.PLACE_FIELD_STATE: "$State",
+    pb.PLACE_FIELD_ZIP: "$Zip",
+    pb.PLACE_FIELD_COUNTRY: "$Country",
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ class Audience:
 
 def members(
     definition: pb.Definition,
-    people: Mapping[int, Person],
+    people: Mapping[Key, Person],
     now: int,
     *,
     workspaces: Mapping[int, Collection[int]],
@@ -67,12 +62,12 @@ def members(
     input_ids: Collection[int] = (),
     look_back_ms: int,
     active: Mapping[int, Audience] | None = None,
-) -> set[int]:
+) -> set[Key]:
     """The people (by the keys of `people`) for whom the definition is true at `now`. `active`: the audiences that it may name."""
     inputs = set(input_ids) or {input_id for workspace in workspace_ids for input_id in workspaces.get(workspace, ())}
-    inner: dict[int, set[int]] = {}
+    inner: dict[int, set[Key]] = {}
 
-    def members_of(audience_id: int) -> set[int]:
+    def members_of(audience_id: int) -> set[Key]:
         if audience_id not in inner:
             audience = (active or {}).get(audience_id)
             inner[audience_id] = (
@@ -90,7 +85,7 @@ def members(
             ) or set()
         return inner[audience_id]
 
-    def true(node: pb.Node, key: int) -> bool:
+    def true(node: pb.Node, key: Key) -> bool:
         match node.WhichOneof("kind"):
             case "everyone":
                 return True
@@ -100,37 +95,43 @@ def members(
                 return any(true(part, key) for part in node.any.nodes)
             case "exclude":
                 return not true(node.exclude.node, key)
-        criterion, person = node.criterion, people[key]
+        return holds(node.criterion, key)
+
+    def holds(criterion: pb.Criterion, key: Key) -> bool:
+        history = History(people[key].events, inputs, look_back_ms, now)
+        workspace = criterion.workspace_id or workspace_ids[0]
+        about = About(people[key], workspace, workspaces.get(workspace, ()), now)
         match criterion.WhichOneof("kind"):
             case "event":
-                return frequency_holds(criterion.event, count(criterion.event, person))
+                return frequency_holds(criterion.event, history.count(criterion.event))
+            case "aggregate":
+                return passes_of_event(criterion.aggregate.test, history.aggregate(criterion.aggregate), now)
+            case "sequence":
+                return history.followed(criterion.sequence)
             case "user_attribute":
-                workspace = criterion.workspace_id or workspace_ids[0]
-                value = person.attribute(workspace, criterion.user_attribute.attribute)
-                return value_passes(criterion.user_attribute.test, value, now)
+                return passes_of_user(criterion.user_attribute.test, about.attribute(criterion.user_attribute.attribute), now)
+            case "identity":
+                return identity_holds(criterion.identity, about.identities(criterion.identity.type))
+            case "device":
+                return passes_of_user(criterion.device.test, about.device(DEVICE_FIELDS[criterion.device.field]), now)
+            case "seen":
+                return seen_holds(criterion.seen, about.seen(), now)
+            case "location":
+                place = criterion.location
+                return about.is_near(place.near) if place.HasField("near") else about.is_in(place.place)
+            case "consent":
+                wanted = criterion.consent
+                return about.consented(wanted.regulation, wanted.purpose) is wanted.consented
+            case "lifetime_value":
+                return number_passes(criterion.lifetime_value.test, lifetime_value(about.person.events, about.inputs, now))
+            case "attribution":
+                return passes_of_user(criterion.attribution.test, about.attribution(criterion.attribution.field), now)
             case "member_of":
                 return key in members_of(criterion.member_of.audience_id)
             case other:
                 raise ValueError(f"the reference knows no criterion {other}")
 
-    def count(criterion: pb.EventCriterion, person: Person) -> int:
-        match = criterion.match
-        return sum(
-            event.type == match.type
-            and event.input_id in (set(match.input_ids) or inputs)
-            and name_matches(match, event.name)
-            and now - look_back_ms <= event.time_ms <= now
-            and (not criterion.HasField("when") or in_period(criterion.when, event.time_ms, now))
-            for event in person.events
-        )
-
     return {key for key, person in people.items() if person.active_in & set(workspace_ids) and true(definition.root, key)}
-
-
-def name_matches(match: pb.EventMatch, name: str) -> bool:
-    if match.WhichOneof("name_match") == "name":
-        return name == match.name
-    return match.WhichOneof("name_match") is None or text_passes(match.name_test, name)
 
 
 def frequency_holds(criterion: pb.EventCriterion, count: int) -> bool:
@@ -139,172 +140,91 @@ def frequency_holds(criterion: pb.EventCriterion, count: int) -> bool:
     return compares(criterion.frequency.comparison, count, criterion.frequency.value, criterion.frequency.upper)
 
 
-def compares(comparison: pb.Comparison.ValueType, value: Decimal | int, operand: Decimal | int, upper: Decimal | int) -> bool:
-    return {
-        pb.COMPARISON_EQUAL: value == operand,
-        pb.COMPARISON_NOT_EQUAL: value != operand,
-        pb.COMPARISON_LESS: value < operand,
-        pb.COMPARISON_LESS_OR_EQUAL: value <= operand,
-        pb.COMPARISON_GREATER: value > operand,
-        pb.COMPARISON_GREATER_OR_EQUAL: value >= operand,
-        pb.COMPARISON_BETWEEN: operand <= value <= upper,
-    }[comparison]
+def identity_holds(criterion: pb.IdentityCriterion, values: Sequence[str]) -> bool:
+    if criterion.test.WhichOneof("kind") == "presence":
+        return {
+            pb.PRESENCE_OPERATOR_EXISTS: bool(values),
+            pb.PRESENCE_OPERATOR_NOT_EXISTS: not values,
+            pb.PRESENCE_OPERATOR_EMPTY: False,
+        }[criterion.test.presence.operator]
+    one_is = any(speaks_of(criterion.test.string, value) for value in values)
+    return one_is != is_negative(criterion.test.string)
 
 
-# --- time
-
-
-def in_period(period: pb.Period, t: int, now: int) -> bool:
-    def length(duration: pb.Duration) -> int:
-        return int(duration.count * UNIT[pb.DurationUnit.Name(duration.unit).removeprefix("DURATION_UNIT_")])
-
-    def named(day: date_pb2.Date) -> date:
-        return date(day.year, day.month, day.day)
-
-    day = (EPOCH + t * MILLISECOND).date()  # UTC
-
-    match period.WhichOneof("kind"):
-        case "last":
-            return now - length(period.last) <= t <= now
-        case "ago":
-            return now - length(getattr(period.ago, "from")) <= t <= now - length(period.ago.to)
-        case "on":
-            return day == named(period.on)
-        case "before":
-            return day < named(period.before)
-        case "after":
-            return day > named(period.after)
-        case "on_or_after":
-            return day >= named(period.on_or_after)
-        case "between":
-            return named(period.between.first) <= day <= named(period.between.last)
-        case other:
-            raise ValueError(f"the reference knows no period {other}")
-
-
-# --- values of user attributes
-
-
-def value_passes(test: pb.ValueTest, value: Value | None, now: int) -> bool:
-    match test.WhichOneof("kind"):
-        case "string":
-            if value is None:
-                return "NOT" in pb.StringOperator.Name(test.string.operator)
-            return not is_list(value) and text_passes(test.string, text(value))
-        case "number":
-            if value is None:
-                return test.number.comparison == pb.COMPARISON_NOT_EQUAL
-            number = as_number(value)
-            return number is not None and compares(
-                test.number.comparison, number, Decimal(test.number.value), Decimal(test.number.upper or 0)
-            )
-        case "boolean":
-            return (value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value).casefold())) is test.boolean.value
-        case "date":
-            instant = None if value is None else as_instant(value)
-            return instant is not None and (not test.date.HasField("when") or in_period(test.date.when, instant, now))
-        case "list":
-            return list_passes(test.list, value)
-        case "presence":
-            return {
-                pb.PRESENCE_OPERATOR_EXISTS: value is not None,
-                pb.PRESENCE_OPERATOR_NOT_EXISTS: value is None,
-                pb.PRESENCE_OPERATOR_EMPTY: value == "" or (is_list(value) and not list(value)),  # type: ignore[arg-type]
-            }[test.presence.operator]
-        case other:
-            raise ValueError(f"the reference knows no test {other}")
-
-
-def list_passes(test: pb.ListTest, value: Value | None) -> bool:
-    if value is None:
-        return test.operator == pb.LIST_OPERATOR_NOT_INCLUDES
-    if not is_list(value):
+def seen_holds(criterion: pb.SeenCriterion, instants: Sequence[int], now: int) -> bool:
+    if not instants:
         return False
-    entries = [entry.casefold() for entry in value]  # type: ignore[union-attr]
-    wanted = test.value.casefold()
-    return {
-        pb.LIST_OPERATOR_INCLUDES: wanted in entries,
-        pb.LIST_OPERATOR_NOT_INCLUDES: wanted not in entries,
-        pb.LIST_OPERATOR_PARTIAL_MATCH: any(wanted in entry for entry in entries),
-    }[test.operator]
+    edge = min(instants) if criterion.edge == pb.SEEN_EDGE_FIRST else max(instants)
+    return in_period(criterion.when, edge, now)
 
 
-def is_list(value: Value | None) -> bool:
-    return isinstance(value, list | tuple)
+@dataclass
+class About:
+    """What is known of a person in one workspace."""
 
+    person: Person
+    workspace: int
+    inputs: Collection[int]
+    now: int
 
-def text(value: Value) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else format(Decimal(repr(value)), "f")  # 5.0 reads 5
-    return format(value, "f") if isinstance(value, Decimal) else str(value)
+    def told(self, kind: type[Told]) -> list[Told]:
+        """What was told of this kind, what holds last; of equal times as it was told."""
+        here = [change for change in self.person.changes if isinstance(change, kind) and change.workspace_id == self.workspace]
+        return sorted(here, key=lambda change: change.time_ms)
 
+    def attribute(self, name: str) -> Value | None:
+        values = [change.value for change in self.told(AttributeChange) if change.attribute == name]
+        return values[-1] if values else None
 
-def as_number(value: Value) -> Decimal | None:
-    """Text counts where it is a decimal number; a float is the shortest decimal that reads as it."""
-    if isinstance(value, bool) or is_list(value):
-        return None
-    written = str(value)
-    if not written.isascii() or any(c.isspace() or c == "_" for c in written):
-        return None
-    try:
-        number = Decimal(written)
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
+    def identities(self, type_: int) -> list[str]:
+        """Of the person as a whole, whichever workspace told of them."""
+        return [value for of_type, value in self.person.identities if of_type == type_]
 
+    def device(self, field: str) -> str | None:
+        """Field by field: what was told of it last."""
+        values = [change.fields[field] for change in self.told(DeviceTold) if change.fields.get(field)]
+        return values[-1] if values else None
 
-def as_instant(value: Value) -> int | None:
-    """A date (its UTC midnight), a date and time (UTC where it says nothing else), or Unix milliseconds."""
-    if isinstance(value, str) and value[4:5] == "-" and value[7:8] == "-":
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
+    def attribution(self, field: pb.AttributionField.ValueType) -> str | None:
+        told = self.told(AttributionTold)
+        if not told:
             return None
-        return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // MILLISECOND
-    number = as_number(value)
-    if number is None or abs(number) > 250_000_000_000_000:  # of the years 1 to 9999, roughly
-        return None
-    return math.floor(number)
+        return (told[-1].publisher if field == pb.ATTRIBUTION_FIELD_PUBLISHER else told[-1].campaign) or None
 
+    def consented(self, regulation: str, purpose: str) -> bool | None:
+        """None: nothing was told."""
+        asked = regulation.casefold(), purpose.casefold()
+        states = [
+            change.consented for change in self.told(ConsentTold) if (change.regulation.casefold(), change.purpose.casefold()) == asked
+        ]
+        return states[-1] if states else None
 
-# --- strings
+    def events(self) -> list[Event]:
+        """Those of the workspace up to now, in the order of their times."""
+        events = [event for event in self.person.events if event.input_id in self.inputs and event.time_ms <= self.now]
+        return sorted(events, key=lambda event: (event.time_ms, event.received))
 
+    def seen(self) -> list[int]:
+        changes = [change.time_ms for change in self.person.changes if change.workspace_id == self.workspace]
+        return [instant for instant in [*changes, *(event.time_ms for event in self.events())] if instant <= self.now]
 
-def text_passes(test: pb.StringTest, value: str) -> bool:
-    kind = pb.StringOperator.Name(test.operator).removeprefix("STRING_OPERATOR_")
-    has, wanted = value.casefold(), test.value.casefold()
-    holds = {
-        "CONTAINS": wanted in has,
-        "EQUALS": has == wanted,
-        "PATTERN": describes(test.value, value),
-        "STARTS_WITH": has.startswith(wanted),
-        "ENDS_WITH": has.endswith(wanted),
-        "IN": has in [one.casefold() for one in test.values],
-    }[kind.removeprefix("NOT_")]
-    return holds != kind.startswith("NOT_")
+    def is_in(self, place: pb.PlaceTest) -> bool:
+        value = self.attribute(PLACE_ATTRIBUTES[place.field])
+        if value is None and place.field == pb.PLACE_FIELD_COUNTRY:
+            value = self.device("country")
+        written = None if value is None else text(value)
+        return written is not None and written.casefold() == place.value.casefold()
 
-
-def describes(pattern: str, value: str) -> bool:
-    """`*`: any number of characters, `?`: exactly one, as the value is written; all else is itself, in any case."""
-    wanted = pattern.casefold()
-    letters = [
-        (letter, place) for place, character in enumerate(value) for letter in character.casefold()
-    ]  # `ß` is two letters of one character
-
-    @cache
-    def fits(p: int, v: int) -> bool:
-        if p == len(wanted):
-            return v == len(letters)
-        if wanted[p] == "*":
-            return fits(p + 1, v) or (v < len(letters) and fits(p, v + 1))
-        if v == len(letters):
+    def is_near(self, near: pb.Near) -> bool:
+        places = [event.details["location"] for event in self.events() if "location" in event.details]
+        if not places:
             return False
-        letter, place = letters[v]
-        if wanted[p] == "?":
-            whole = v == 0 or letters[v - 1][1] != place
-            return whole and fits(p + 1, v + sum(at == place for _, at in letters))
-        return letter == wanted[p] and fits(p + 1, v + 1)
+        here = float(places[-1]["latitude"]), float(places[-1]["longitude"])
+        return metres(here, (near.latitude, near.longitude)) <= near.distance_metres
 
-    return fits(0, 0)
+
+def metres(here: tuple[float, float], there: tuple[float, float]) -> float:
+    """Over the sphere, by the haversine."""
+    (a, b), (c, d) = map(radians, here), map(radians, there)
+    across = sin((c - a) / 2) ** 2 + cos(a) * cos(c) * sin((d - b) / 2) ** 2
+    return 2 * EARTH_RADIUS_METRES * asin(min(1.0, sqrt(across)))

@@ -1,25 +1,34 @@
 """Scenario files: read into plain values. README.md has the format."""
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import yaml
 from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from muster.definition.v1 import definition_pb2 as pb
 from muster.ingest.v1.event_type_pb2 import EventType
+from muster.ingest.v1.identity_pb2 import IdentityType
 
-from tests.model import reference
+from tests.model import facts, reference
 
 FOLDER = Path(__file__).parent
-UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+DURATION_UNITS = {"s": "SECOND", "m": "MINUTE", "h": "HOUR", "d": "DAY", "w": "WEEK"}
+CONTEXT = {"version": "application_version", "build": "application_build", "platform": "platform", "os_version": "os_version"}
+DETAILS = ("attributes", "products", "transaction_id", "total_amount", "currency_code")
+DEVICE = ("platform", "manufacturer", "model", "os_version", "carrier", "language", "country")
+MAIN = 1  # the id of the audience that the file is about
 
 
 class _Loader(yaml.SafeLoader):
-    """Dates stay text, and only true and false are booleans: `on` is a name."""
+    """Dates stay text, only true and false are booleans (`on` is a name), and a number with a point keeps its digits."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -27,6 +36,7 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|false"), ["t", "f"])
+_Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: Decimal(node.value))
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ class Told:
 
     person: str
     arrives: int
-    fact: reference.Event | reference.AttributeChange
+    fact: facts.Fact
 
 
 @dataclass(frozen=True)
@@ -45,54 +55,160 @@ class Scenario:
     now: int
     look_back_ms: int
     workspaces: dict[int, list[int]]
-    audience: reference.Audience
-    inner: dict[int, reference.Audience]
-    active_in: dict[str, set[int]]
-    told: list[Told]
+    audiences: dict[int, reference.Audience]  # in an order in which they can be activated; the last is MAIN
+    people: list[str]
+    told: list[Told]  # in the order in which it arrives
     expected: list[tuple[int, set[str]]]  # the members at each instant, ascending
+    not_by: dict[str, str]  # ways that can't take this file, and why
+
+    @property
+    def audience(self) -> reference.Audience:
+        return self.audiences[MAIN]
 
 
 def scenarios() -> list[Scenario]:
-    return [_read(path.stem, yaml.load(path.read_text(), _Loader)) for path in sorted(FOLDER.glob("*.yaml"))]
+    return [read(path.stem, path.read_text()) for path in sorted(FOLDER.glob("*.yaml"))]
 
 
-def _read(name: str, raw: dict[str, Any]) -> Scenario:
-    now = _instant(raw["now"], 0)
+def read(name: str, written: str) -> Scenario:
+    raw = yaml.load(written, _Loader)
+    now = instant(raw["now"], 0)
     workspaces = raw.get("workspaces", {1: [11]})
-    audience = raw.get("audience", {})
-    scope = tuple(audience.get("workspaces", [1])), tuple(audience.get("inputs", []))
-    first_input = next(iter(workspaces.values()))[0]
-    told = []
-    for person, about in raw["people"].items():
-        for event in about.get("events", []):
-            kind = EventType.Value(event.get("type", "EVENT_TYPE_CUSTOM"))
-            fact = reference.Event(event.get("input", first_input), kind, event.get("name", ""), _instant(event["at"], now))
-            told.append(Told(person, _instant(event.get("arrives", "0s"), now), fact))
-        for change in about.get("attributes", []):
-            value = reference.AttributeChange(
-                change.get("workspace", 1), change["name"], change["value"], _instant(change.get("at", "0s"), now)
-            )
-            told.append(Told(person, now, value))
-    later = [(_instant(then["at"], now), set(then["members"])) for then in raw.get("later", [])]
+    scope = raw.get("audience", {})
+    inner = {audience_id: _audience(tree, scope) for audience_id, tree in raw.get("inner", {}).items()}
+    told = [Told(person, *one) for person, about in raw["people"].items() for one in _told(dict(about or {}), now, workspaces)]
+    unknown = raw.keys() - {
+        "rule", "now", "look_back", "workspaces", "audience", "definition", "inner", "people", "members", "later", "not_by",
+    }  # fmt: skip
+    assert not unknown, f"{name}: {unknown}"
     return Scenario(
         name=name,
         rule=raw["rule"],
         now=now,
         look_back_ms=_length(raw.get("look_back", "30d")),
         workspaces=workspaces,
-        audience=reference.Audience(_definition(raw["definition"]), *scope),
-        inner={audience_id: reference.Audience(_definition(tree), *scope) for audience_id, tree in raw.get("inner", {}).items()},
-        active_in={person: set(about.get("active_in", [1])) for person, about in raw["people"].items()},
-        told=told,
-        expected=[(now, set(raw["members"])), *later],
+        audiences={**inner, MAIN: _audience({"definition": raw["definition"]}, scope)},
+        people=list(raw["people"]),
+        told=sorted(told, key=lambda one: one.arrives),
+        expected=[(now, set(raw["members"])), *((instant(then["at"], now), set(then["members"])) for then in raw.get("later", []))],
+        not_by=raw.get("not_by", {}),
     )
 
 
-def _definition(tree: dict[str, Any]) -> pb.Definition:
-    return json_format.ParseDict(tree if "root" in tree else {"root": tree}, pb.Definition())
+def _audience(raw: dict[str, Any], default: dict[str, Any]) -> reference.Audience:
+    """A definition as it stands, or with the workspaces and inputs of its own."""
+    scope = {**default, **raw} if "definition" in raw else default
+    tree = raw.get("definition", raw)
+    return reference.Audience(definition(tree), tuple(scope.get("workspaces", [1])), tuple(scope.get("inputs", [])))
 
 
-def _instant(written: str, now: int) -> int:
+# --- what is told
+
+
+def _told(about: dict[str, Any], now: int, workspaces: dict[int, list[int]]) -> list[tuple[int, facts.Fact]]:
+    """When each arrives, and what it is; a person of whom nothing else shows it at the first instant gives a sign of life then."""
+    active_in = about.pop("active_in", [next(iter(workspaces))])
+    told = list(_facts(about, now, workspaces))
+    seen_in = {workspace_of(fact, workspaces) for arrives, fact in told if arrives <= now}
+    return [*((now, facts.Here(workspace, now)) for workspace in active_in if workspace not in seen_in), *told]
+
+
+def workspace_of(fact: facts.Fact, workspaces: dict[int, list[int]]) -> int | None:
+    """Where a fact shows its person active; a merge and a deletion show it nowhere."""
+    match fact:
+        case facts.MergedInto() | facts.Deleted():
+            return None
+        case facts.Event():
+            return next(workspace for workspace, inputs in workspaces.items() if fact.input_id in inputs)
+        case _:
+            return fact.workspace_id
+
+
+def _facts(about: dict[str, Any], now: int, workspaces: dict[int, list[int]]) -> Iterator[tuple[int, facts.Fact]]:
+    """What a file tells of one person, kind after kind; nothing of it is left unread."""
+
+    def all_of(kind: str) -> Iterator[tuple[dict[str, Any], int, int, int]]:
+        for one in map(dict, about.pop(kind, [])):
+            arrives, at = instant(one.pop("arrives", "0s"), now), instant(one.pop("at", "0s"), now)
+            yield one, arrives, at, one.pop("workspace", next(iter(workspaces)))
+
+    for one, arrives, at, workspace in all_of("seen"):
+        yield arrives, facts.Here(workspace, at, **one)
+    for one, arrives, at, workspace in all_of("identities"):
+        kind = IdentityType.Value(_whole(one.pop("type"), IdentityType.DESCRIPTOR))
+        yield arrives, facts.IdentityTold(workspace, kind, one.pop("value"), at, **one)
+    for one, arrives, at, workspace in all_of("devices"):
+        assert not one.keys() - set(DEVICE), one
+        yield arrives, facts.DeviceTold(workspace, one, at)
+    for one, arrives, at, workspace in all_of("consents"):
+        yield arrives, facts.ConsentTold(workspace, one.pop("regulation"), one.pop("purpose", ""), one.pop("consented"), at, **one)
+    for one, arrives, at, workspace in all_of("attributions"):
+        yield arrives, facts.AttributionTold(workspace, one.pop("publisher", ""), one.pop("campaign", ""), at, **one)
+    for one, arrives, at, workspace in all_of("attributes"):
+        yield arrives, facts.AttributeChange(workspace, one.pop("name"), one.pop("value"), at, **one)
+    for one, arrives, at, workspace in all_of("events"):
+        event_type = EventType.Value(_whole(one.pop("type", "CUSTOM"), EventType.DESCRIPTOR))
+        input_id, name = one.pop("input", workspaces[workspace][0]), one.pop("name", "")
+        context = facts.Context(**{field: one.pop(short) for short, field in CONTEXT.items() if short in one})
+        yield arrives, facts.Event(input_id, event_type, name, at, _details(one), context)
+    if merged := about.pop("merged_into", None):
+        yield instant(merged["at"], now), facts.MergedInto(merged["person"])
+    if deleted := about.pop("deleted", None):
+        yield instant(deleted["at"], now), facts.Deleted()
+    assert not about, about
+
+
+def _details(one: dict[str, Any]) -> dict[str, Any]:
+    """As `muster.ingest.v1.EventBatch` has them."""
+    details = {key: one.pop(key) for key in DETAILS if key in one}
+    if "location" in one:
+        details["location"] = dict(zip(("latitude", "longitude"), one.pop("location"), strict=True))
+    if "session_duration" in one:
+        details["session_duration_ms"] = _length(one.pop("session_duration"))
+    assert not one, one
+    return details
+
+
+# --- definitions
+
+
+def definition(tree: dict[str, Any]) -> pb.Definition:
+    whole = tree if "root" in tree else {"root": tree}
+    return json_format.ParseDict(_spelled_out(whole, pb.Definition.DESCRIPTOR), pb.Definition())
+
+
+def _spelled_out(tree: Mapping[str, Any], message: Descriptor) -> dict[str, Any]:
+    """Protobuf JSON from the short forms: `DAY` for DURATION_UNIT_DAY, `7d` for a duration, `2024-09-05` for a date."""
+    return {
+        key: [_value(one, message.fields_by_name[key]) for one in value]
+        if isinstance(value, list)
+        else _value(value, message.fields_by_name[key])
+        for key, value in tree.items()
+    }
+
+
+def _value(value: Any, field: FieldDescriptor) -> Any:
+    if field.enum_type is not None:
+        return _whole(value, field.enum_type)
+    if field.message_type is None:
+        return str(value) if field.type == FieldDescriptor.TYPE_STRING else float(value) if isinstance(value, Decimal) else value
+    if field.message_type.name == "Duration" and isinstance(value, str):
+        return {"count": int(value[:-1]), "unit": f"DURATION_UNIT_{DURATION_UNITS[value[-1]]}"}
+    if field.message_type.name == "Date" and isinstance(value, str):
+        return dict(zip(("year", "month", "day"), map(int, value.split("-")), strict=True))
+    return _spelled_out(value or {}, field.message_type)
+
+
+def _whole(value: str, enum: EnumDescriptor) -> str:
+    prefix = enum.values[0].name.removesuffix("UNSPECIFIED")
+    return value if value.startswith(prefix) else prefix + value
+
+
+# --- times
+
+
+def instant(written: str, now: int) -> int:
+    """A time with its zone, or a distance from now."""
     if "T" in written:
         return (datetime.fromisoformat(written) - EPOCH) // timedelta(milliseconds=1)
     return now + _length(written)

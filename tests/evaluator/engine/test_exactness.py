@@ -13,7 +13,7 @@ from muster.definition.v1 import definition_pb2 as pb
 
 from services.evaluator.engine import AttributeChange, Changes, Compiled, Engine, Series, compile_definition
 from tests.evaluator.engine import definitions as d
-from tests.model import reference
+from tests.model import facts, reference
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 START = 1_709_600_000_000  # 5 March 2024, 00:53:20 UTC
@@ -53,7 +53,7 @@ class Exactness(RuleBasedStateMachine):
         self.now = START
         self.look_back = look_back
         self.engine = Engine(look_back_ms=look_back, now_ms=START)
-        self.people: dict[int, reference.Person] = {person: reference.Person(active_in={1}) for person in PEOPLE[1:]}
+        self.people: dict[int, facts.Person] = {person: facts.Person(active_in={1}) for person in PEOPLE[1:]}
         self.engine.add_activity(1, np.array(PEOPLE[1:]))
         self.active: dict[int, reference.Audience] = {}
         self.told: dict[int, set[int]] = {}  # by audience: what its changes add up to
@@ -156,7 +156,8 @@ class Exactness(RuleBasedStateMachine):
                 self.engine.add_activity(workspace, np.array([key]))
             for event in person.events:
                 self.engine.load_events(Series(event.input_id, event.type, event.name), *_columns([(key, event.time_ms)]))
-            for change in person.attribute_changes:
+            for change in person.changes:
+                assert isinstance(change, facts.AttributeChange)
                 self.engine.load_attributes(
                     change.workspace_id, change.attribute, np.array([key]), [change.value], np.array([change.time_ms])
                 )
@@ -220,14 +221,14 @@ class Exactness(RuleBasedStateMachine):
     def _remember(self, by_series: dict[Series, list[tuple[int, int]]], attributes: list[Any], active: list[Any]) -> None:
         for series, told in by_series.items():
             for person, time in told:
-                self._person(person).events.append(reference.Event(series.input_id, series.type, series.name, time))
+                self._person(person).events.append(facts.Event(series.input_id, series.type, series.name, time))
         for person, workspace, name, value, at in attributes:
-            self._person(person).attribute_changes.append(reference.AttributeChange(workspace, name, value, at))
+            self._person(person).changes.append(facts.AttributeChange(workspace, name, value, at))
         for person, workspace in active:
             self._person(person).active_in.add(workspace)
 
-    def _person(self, key: int) -> reference.Person:
-        return self.people.setdefault(key, reference.Person())
+    def _person(self, key: int) -> facts.Person:
+        return self.people.setdefault(key, facts.Person())
 
     def _compiled(self, audience: reference.Audience) -> Compiled:
         return compile_definition(
