@@ -39,7 +39,7 @@ class Bus:
     def __init__(self, url: str, *, name: str, replicas: int = 1) -> None:
         self._servers = [server.strip() for server in url.split(",")]
         self._name = name
-        self._replicas = replicas
+        self.replicas = replicas
         self._connection: Client | None = None
         self._publisher = Publisher(self._servers, name)
         self._on_disconnect: list[Callable[[], None]] = []
@@ -130,7 +130,7 @@ class Bus:
             discard=DiscardPolicy.OLD,
             max_age=stream.max_age_seconds,
             max_msgs_per_subject=stream.per_subject,
-            num_replicas=self._replicas,
+            num_replicas=self.replicas,
             duplicate_window=DUPLICATE_WINDOW_SECONDS,
             allow_direct=True,
         )

@@ -73,6 +73,13 @@ def upsert(table: Table, *, keys: Sequence[str], update: Sequence[str]) -> postg
     return statement.on_conflict_do_update(index_elements=list(keys), set_={name: statement.excluded[name] for name in update})
 
 
+def add_up(table: Table, *, keys: Sequence[str], update: Sequence[str]) -> postgresql.Insert:
+    """An insert that, where a row of these keys exists, adds the new values of the columns of `update` to those that are there."""
+    statement = postgresql.insert(table)
+    sums = {name: table.c[name] + statement.excluded[name] for name in update}
+    return statement.on_conflict_do_update(index_elements=list(keys), set_=sums)
+
+
 def insert_ignore(table: Table, *, keys: Sequence[str] = ()) -> postgresql.Insert:
     """An insert that skips rows whose keys exist already; without `keys`, whatever the constraint that they break."""
     return postgresql.insert(table).on_conflict_do_nothing(index_elements=list(keys) or None)

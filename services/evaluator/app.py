@@ -20,6 +20,7 @@ from services.chassis.streams import DEFINITIONS
 from services.evaluator import tables
 from services.evaluator.api import Evaluator
 from services.evaluator.messages import Definitions
+from services.evaluator.ownership import Ownership
 from services.evaluator.rounds import Rounds
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.store import Store
@@ -33,9 +34,12 @@ async def build(app: App, settings: EvaluatorSettings) -> None:
     bus = app.add(Bus.from_settings(settings))
     relay = app.add(Relay(database, tables.outbox, bus))
     store = Store(database, Outbox(tables.outbox))
-    rounds = app.add(Rounds(settings, store, bus, relay, clock))
-    app.add(Consumer(bus, DEFINITIONS, "evaluator-definitions", Definitions(store, rounds).handle, service=settings.service))
-    server = app.add(GrpcServer(settings, clock))
+    server = GrpcServer(settings, clock)
+    name = settings.replica_name
+    ownership = app.add(Ownership(bus, name, lambda: settings.address_of(server.port), settings.partitions, settings.lease_seconds))
+    rounds = app.add(Rounds(settings, store, bus, relay, clock, ownership))
+    app.add(Consumer(bus, DEFINITIONS, f"evaluator-definitions-{name}", Definitions(store, rounds).handle, service=settings.service))
+    app.add(server)
     server.add(
         rpc.add_EvaluatorServiceServicer_to_server, Evaluator(rounds, clock), pb.DESCRIPTOR.services_by_name["EvaluatorService"].full_name
     )

@@ -1,8 +1,8 @@
 """The event store: the truth that the index is derived from. ClickHouse, inside this process or a server, by its URL.
 
-`chdb:///folder` runs the engine in the process (one per process, and synchronous: call it from one thread); `clickhouse://user:password@host:8123/database`
-is a server. All SQL of the store is here and runs on both. Every row keeps its place in the stream (`partition`, `sequence`), so
-what was inserted by a round that was never committed can be told and taken out again.
+The engine inside the process is one per process and synchronous: call it from one thread. All SQL of the store is here and in
+event_tables.py, and runs on both. Every row keeps its place in the stream (`partition`, `sequence`) and the `epoch` of the owner that
+wrote it, so what was inserted by a round that was never committed can be told, whoever did it, and taken out again.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 
 from services.evaluator.engine.facts import Series, Value
 from services.evaluator.engine.values import decimal_of
+from services.evaluator.event_tables import Layout, Tenure, counted, uncounted
 from services.evaluator.intake import EventColumns
 
 T = TypeVar("T", bound=np.generic)
 
-_DATABASE = "muster"
+# Columns and order of each table; event_tables.py makes the statements of them.
 _TABLES = {
     # Ordered by what is asked for first: one kind of event of an account, by time.
     "events": """
@@ -50,8 +51,6 @@ _CODES = (
     "cityHash64(type, name, input_id)",
     f"sipHash64Keyed((toUInt64({secrets.randbits(64)}), toUInt64({secrets.randbits(64)})), type, name, input_id)",
 )
-# An insert is there whole or not at all, also when the power fails.
-_SETTINGS = "fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +83,18 @@ def value_of(attribute: identity_pb2.AttributeValue) -> Value:
 
 
 class EventStore:
-    """Synchronous; one caller at a time."""
+    """Synchronous; one caller at a time. What is read is of the partitions given to `take_over`; before, that is nothing."""
 
     def __init__(self, url: str) -> None:
-        if url.startswith("chdb://"):
-            folder = Path(url.removeprefix("chdb://"))
-            folder.mkdir(parents=True, exist_ok=True)
-            url = f"chdb://{folder.resolve()}"
-        self._client = clickhouse_connect.get_client(dsn=url)
+        self._layout = Layout.of(url)
+        if not self._layout.is_shared:
+            Path(self._layout.url.removeprefix("chdb://")).mkdir(parents=True, exist_ok=True)
+        self._client = clickhouse_connect.get_client(dsn=self._layout.url, settings=dict(self._layout.settings))
+        self._tenures: dict[int, Tenure] = {}
         pa.array([0])  # pyarrow loads pandas with its first array, which takes a second: not in the first round
-        self._client.command(f"CREATE DATABASE IF NOT EXISTS {_DATABASE}")
-        for table, form in _TABLES.items():
-            columns, order = form.split("|")
-            self._client.command(
-                f"CREATE TABLE IF NOT EXISTS {_DATABASE}.{table} ({columns}) ENGINE = MergeTree {order} SETTINGS {_SETTINGS}"
-            )
+        for statement in self._layout.create(_TABLES):
+            self._client.command(statement)
+        self.id = self._identity()
 
     def close(self) -> None:
         """Let go of the files."""
@@ -107,23 +103,25 @@ class EventStore:
     # --- rounds
 
     def insert(self, account_id: int, events: EventColumns, attributes: Sequence[AttributeRow]) -> None:
-        """Keep what a round took of one account. Repeating it would double it: call `roll_back` first after a failure."""
+        """Keep what a round took of one account. Repeating it would double it: call `take_over` first after a failure."""
         if len(events):
             self._insert("events", _events_table(account_id, events))
         if attributes:
             self._insert("attributes", _attributes_table(account_id, attributes))
 
-    def roll_back(self, positions: Mapping[int, int]) -> int:
-        """Take out what lies above the committed position (stream sequence) of each partition; returns how many events that were.
+    def take_over(self, tenures: Mapping[int, Tenure]) -> int:
+        """Be the owner of these partitions, and of no others, from now on; returns how many events were taken out.
 
-        A round inserts before it commits, so after a crash in between the stream brings the same messages again.
+        A round inserts before it commits, so after a crash in between the stream brings the same messages again: what lies above the
+        place up to which the store holds a partition is taken out, and so is what an earlier owner wrote and never committed.
         """
-        above = " OR ".join(f"(partition = {partition} AND sequence > {sequence})" for partition, sequence in positions.items()) or "0"
+        self._tenures = dict(tenures)
         removed = 0
         for table in _TABLES:
-            rows = int(self._client.query(f"SELECT count() FROM {_DATABASE}.{table} WHERE {above}").first_row[0])  # noqa: S608 - numbers only
+            where = uncounted(tenures)
+            rows = int(self._client.query(f"SELECT count() FROM {self._layout.name(table)} WHERE {where}").first_row[0])  # noqa: S608 - numbers only
             if rows:
-                self._client.command(f"DELETE FROM {_DATABASE}.{table} WHERE {above} SETTINGS lightweight_deletes_sync = 2")  # noqa: S608
+                self._client.command(self._layout.delete(table, where))
                 removed += rows if table == "events" else 0
         return removed
 
@@ -132,14 +130,14 @@ class EventStore:
     def sources(self, account_id: int) -> list[tuple[int, int]]:
         """The (workspace, input) pairs that an account's events came from."""
         rows = self._client.query(
-            f"SELECT DISTINCT workspace_id, input_id FROM {_DATABASE}.events WHERE account_id = {{account:Int64}}",  # noqa: S608
+            f"SELECT DISTINCT workspace_id, input_id {self._of_account('events')}",
             parameters={"account": account_id},
         ).result_rows
         return [(int(workspace_id), int(input_id)) for workspace_id, input_id in rows]
 
     def events(self, account_id: int, since_ms: int) -> Iterator[tuple[Series, NDArray[np.int64], NDArray[np.int64]]]:
         """(series, MPIDs, times) of the events from `since_ms` on; a series comes in one or more parts."""
-        where = f"FROM {_DATABASE}.events WHERE account_id = {{account:Int64}} AND time_ms >= {{since:Int64}}"
+        where = f"{self._of_account('events')} AND time_ms >= {{since:Int64}}"
         parameters = {"account": account_id, "since": since_ms}
         for code in _CODES:
             kinds = self._client.query(f"SELECT DISTINCT {code}, type, name, input_id {where}", parameters=parameters).result_rows
@@ -159,14 +157,14 @@ class EventStore:
     def attributes(self, account_id: int) -> Iterator[tuple[int, str, NDArray[np.int64], list[Value | None], NDArray[np.int64]]]:
         """(workspace, attribute, MPIDs, values, times): the latest value of each person; None where it was removed."""
         names = self._client.query(
-            f"SELECT DISTINCT workspace_id, attribute FROM {_DATABASE}.attributes WHERE account_id = {{account:Int64}}",  # noqa: S608
+            f"SELECT DISTINCT workspace_id, attribute {self._of_account('attributes')}",
             parameters={"account": account_id},
         ).result_rows
         for workspace_id, attribute in names:
             rows = self._client.query(
-                "SELECT mpid, tupleElement(argMax(tuple(value), (time_ms, sequence, position)), 1), max(time_ms) "  # noqa: S608
-                f"FROM {_DATABASE}.attributes "
-                "WHERE account_id = {account:Int64} AND workspace_id = {workspace:Int64} AND attribute = {attribute:String} GROUP BY mpid",
+                "SELECT mpid, tupleElement(argMax(tuple(value), (time_ms, sequence, position)), 1), max(time_ms) "
+                f"{self._of_account('attributes')} AND workspace_id = {{workspace:Int64}} AND attribute = {{attribute:String}} "
+                "GROUP BY mpid",
                 parameters={"account": account_id, "workspace": workspace_id, "attribute": attribute},
             ).result_rows
             mpids = np.array([row[0] for row in rows], np.int64)
@@ -174,7 +172,24 @@ class EventStore:
             yield int(workspace_id), attribute, mpids, values, np.array([row[2] for row in rows], np.int64)
 
     def _insert(self, table: str, rows: pa.Table) -> None:
-        self._client.insert_arrow(f"{_DATABASE}.{table}", rows)
+        epochs = np.zeros(1 << 16, np.uint32)
+        for partition, tenure in self._tenures.items():
+            epochs[partition] = tenure.epoch
+        rows = rows.append_column("epoch", pa.array(epochs[rows["partition"].to_numpy()]))
+        self._client.insert_arrow(self._layout.name(table), rows)
+
+    def _of_account(self, table: str) -> str:
+        """What every question about an account reads: its rows that count. The parameter `account` is the account."""
+        return f"FROM {self._layout.name(table)} WHERE account_id = {{account:Int64}} AND {counted(self._tenures)}"
+
+    def _identity(self) -> str:
+        """What tells this store from every other: the id that its table of events got when it was made."""
+        return str(
+            self._client.query(
+                "SELECT toString(uuid) FROM system.tables WHERE database = {database:String} AND name = 'events'",
+                parameters={"database": self._layout.database},
+            ).first_row[0]
+        )
 
 
 def _column(block: NDArray[Any], index: int, dtype: type[T]) -> NDArray[T]:

@@ -10,6 +10,7 @@ from muster.evaluator.v1 import facts_pb2
 from services.chassis.bus import headers_of
 from services.chassis.publisher import Outgoing
 from services.chassis.streams import memberships_subject
+from services.evaluator.engine.facts import Changes
 from services.evaluator.people import Mpids
 from services.evaluator.population import Population, Turn
 
@@ -17,16 +18,22 @@ PIECE_CHANGES = 100_000
 
 
 def membership_messages(
-    population: Population, turn: Turn, rounds: Mapping[int, int], as_of_ms: int, receive_time_ms: int
+    population: Population, turn: Turn, rounds: Mapping[int, int], as_of_ms: int, receive_time_ms: int, *, whole: bool = True
 ) -> Iterator[Outgoing]:
-    """The messages of what a turn changed. `rounds`: the round of each partition. Call it before `population.rounds` moves on."""
-    for audience_id in sorted(turn.ended | turn.changes.keys()):
-        sections = list(_sections(population, turn, audience_id, rounds, receive_time_ms))
+    """The messages of what a turn changed. `rounds`: the round of each partition. Call it before `population.rounds` moves on.
+
+    Only who has all partitions (`whole`) may say that an audience ended; another says of each person that they left: what the others
+    tell of theirs may be newer.
+    """
+    for audience_id in sorted(turn.ended.keys() | turn.changes.keys()):
+        sections = list(_sections(population, turn, audience_id, rounds, receive_time_ms, whole))
+        if not sections and not whole:
+            continue
         for index, message in enumerate(_packed(sections)):
             message.account_id = population.account_id
             message.audience_id = audience_id
             message.as_of_ms = as_of_ms
-            message.ended = audience_id in turn.ended and index == 0
+            message.ended = whole and audience_id in turn.ended and index == 0
             if audience_id in population.audiences:
                 message.revision = population.audiences[audience_id].revision
             # The rounds of the partitions name the message: a repetition after a crash has the same id.
@@ -40,10 +47,12 @@ def membership_messages(
 
 
 def _sections(
-    population: Population, turn: Turn, audience_id: int, rounds: Mapping[int, int], receive_time_ms: int
+    population: Population, turn: Turn, audience_id: int, rounds: Mapping[int, int], receive_time_ms: int, whole: bool
 ) -> Iterator[facts_pb2.PartitionChanges]:
     nobody = np.empty(0, np.int64)
     changes = turn.changes.get(audience_id)
+    if not whole and audience_id in turn.ended:
+        changes = Changes(nobody, turn.ended[audience_id])
     added = dict(population.people.by_partition(changes.added)) if changes is not None else {}
     dropped = dict(population.people.by_partition(changes.dropped)) if changes is not None else {}
     told = {partition for audience, partition in population.rounds if audience == audience_id} if audience_id in turn.ended else set()

@@ -38,7 +38,7 @@ class Turn:
     pages: list[Page] = field(default_factory=list)
     activity: list[ActivityRow] = field(default_factory=list)
     changes: dict[int, Changes] = field(default_factory=dict)  # by audience
-    ended: set[int] = field(default_factory=set)  # audiences that are evaluated no longer
+    ended: dict[int, Ordinals] = field(default_factory=dict)  # audiences that are evaluated no longer, and who was told to be in them
 
     def add(self, audience_id: int, changes: Changes) -> None:
         """Count changes that came after what this turn has."""
@@ -48,7 +48,13 @@ class Turn:
 
     def then(self, later: Turn) -> Turn:
         """This turn and a later one as one."""
-        both = Turn([*self.pages, *later.pages], [*self.activity, *later.activity], dict(self.changes), self.ended | later.ended)
+        ended = dict(self.ended)
+        for audience_id, members in later.ended.items():
+            untold = self.changes.get(audience_id)
+            ended[audience_id] = (
+                members if untold is None else np.union1d(np.setdiff1d(members, untold.added), untold.dropped).astype(np.int64)
+            )
+        both = Turn([*self.pages, *later.pages], [*self.activity, *later.activity], dict(self.changes), ended)
         for audience_id, changes in later.changes.items():
             both.add(audience_id, changes)
         both.changes = {id_: changes for id_, changes in both.changes.items() if changes and id_ not in later.ended}
@@ -240,13 +246,11 @@ class Population:
             waiting = {**{id_: audience for id_, audience in self.audiences.items() if not audience.input_ids}, **waiting}
         for audience_id, audience in waiting.items():
             if audience.state != ACTIVE and audience_id in self.audiences:
-                self.engine.deactivate(audience_id)
+                turn.ended[audience_id] = self.engine.deactivate(audience_id).dropped
                 del self.audiences[audience_id]
-                turn.ended.add(audience_id)
         self._activate({audience_id: audience for audience_id, audience in waiting.items() if audience.state == ACTIVE}, turn)
         for audience_id in self._told.keys() - self._held.keys():
-            del self._told[audience_id]
-            turn.ended.add(audience_id)
+            turn.ended[audience_id] = self._told.pop(audience_id)
 
     def _activate(self, audiences: dict[int, audience_pb2.Audience], turn: Turn) -> None:
         """Take these in, inner ones first.

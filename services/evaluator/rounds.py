@@ -1,7 +1,8 @@
 """The rounds: take what has arrived, let time pass, commit what changed, publish it.
 
 One task runs them. The engine and the event store work in one thread of their own, so rounds and questions never overlap there.
-A failure ends the process: the next one starts from what was committed (evaluator.md, "Truth, durability, recovery").
+The rounds are of the partitions that `ownership` holds; whenever these change, everything is built anew from the stores, and so it is
+when another owner was quicker with a commit. Any other failure ends the process: the next one starts from what was committed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import numpy as np
 from muster.definition.v1 import audience_pb2, facts_pb2
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
@@ -24,19 +24,22 @@ from services.chassis.bus import Bus
 from services.chassis.clock import Clock
 from services.chassis.database import DatabaseUnavailable
 from services.chassis.dead_letters import bury
+from services.chassis.errors import Unavailable
 from services.chassis.outbox import Relay
 from services.chassis.pull import Message
 from services.chassis.streams import events_subject, profiles_subject
 from services.evaluator import facts, intake, journal
-from services.evaluator.engine.facts import Changes
 from services.evaluator.event_store import EventStore
+from services.evaluator.event_tables import Tenure
+from services.evaluator.filling import fill, keep_in, unfit
 from services.evaluator.intake import Arrived
 from services.evaluator.journal import Standing
+from services.evaluator.ownership import Ownership
 from services.evaluator.population import Population, Turn, look_back_of
 from services.evaluator.reader import StreamReader
 from services.evaluator.settings import EvaluatorSettings
-from services.evaluator.statistics import DAY_MS, Minute, Statistics
-from services.evaluator.store import Commit, HistoryRow, MembersRow, Position, Store
+from services.evaluator.statistics import DAY_MS, Minute, Statistics, minute_of
+from services.evaluator.store import Commit, HistoryRow, MembersRow, Position, Replaced, Store, Taken
 
 log = logs.get(__name__)
 
@@ -46,6 +49,7 @@ _FETCH_MESSAGES = 256
 _KEEP_BATCH_IDS_MS = 7 * DAY_MS
 _HOUR_MS = 3_600_000
 _COMPACT_ROWS = 1_000
+_BUILT_WITHIN_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -57,18 +61,26 @@ class Account:
     unfolded: set[tuple[int, int]] = field(default_factory=set)  # (audience, partition) changed since the last fold
 
 
+class Starting(Unavailable):
+    """The index of this process's partitions is being built, or its leases have just ended."""
+
+
 class Rounds:
     """A part of the app; `accounts` and the questions below are for the API."""
 
-    def __init__(self, settings: EvaluatorSettings, store: Store, bus: Bus, relay: Relay, clock: Clock) -> None:
+    def __init__(self, settings: EvaluatorSettings, store: Store, bus: Bus, relay: Relay, clock: Clock, ownership: Ownership) -> None:
         self._settings = settings
         self._store = store
         self._bus = bus
         self._relay = relay
         self._clock = clock
+        self._ownership = ownership
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._event_store: EventStore | None = None
-        self._reader = StreamReader(bus, [f(p) for p in range(settings.partitions) for f in (events_subject, profiles_subject)])
+        self._reader: StreamReader | None = None
+        self._intake: asyncio.Task[None] | None = None
+        self._owned: frozenset[int] = frozenset()
+        self._built = asyncio.Event()
         self._accounts: dict[int, Account] = {}
         self._positions: dict[int, Position] = {}
         self._inbox: list[tuple[Arrived, int]] = []  # decoded messages, with how many came after them
@@ -91,46 +103,42 @@ class Rounds:
     # --- the part
 
     async def start(self) -> None:
-        """Build the index from what was committed; after it, questions can be answered."""
+        """Join the owners and build the index of what falls to this process; after it, questions can be answered."""
         self._event_store = await self._in_thread(lambda: EventStore(self._settings.event_store_url))
-        store = self._event_store
-        self._positions = await self._store.positions(self._settings.partitions)
-        removed = await self._in_thread(lambda: store.roll_back({p: position.sequence for p, position in self._positions.items()}))
-        if removed:
-            log.info("uncommitted_events_removed", events=removed)
-        self.as_of_ms = self._clock.now_ms()
-        for account_id in await self._store.accounts():
-            await self._build(account_id)
-        self._changes_stored = await self._store.count_changes()
-        await self._reader.start(min(position.sequence for position in self._positions.values()))
-        people = sum(len(account.population.people) for account in self._accounts.values())
-        audiences = sum(len(account.population.audiences) for account in self._accounts.values())
-        log.info("index_built", accounts=len(self._accounts), people=people, audiences=audiences)
+        self._ownership.judge_by(self._unfit)
+        await self._ownership.join()
+        await self._build_owned()
 
     async def run(self) -> None:
         """The loop; ends after `stop`."""
         self._ended.clear()
-        intake_task = asyncio.create_task(self._take_in(), name="intake")
         try:
             while not self._stopping:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._arrived.wait(), self._settings.round_seconds)
-                await self._round()
-                if intake_task.done():
-                    intake_task.result()
+                try:
+                    if self._ownership.held != self._owned:
+                        await self._build_owned()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._arrived.wait(), self._settings.round_seconds)
+                    await self._round()
+                except Replaced as fault:
+                    log.warning("replaced", reason=str(fault))
+                    await self._ownership.check()
+                    await self._build_owned()
+                if self._intake is not None and self._intake.done():
+                    self._intake.result()
                 # Rounds that follow one another at once would each take a handful: a breath makes them worth their cost.
                 await asyncio.sleep(self._settings.round_pause_seconds)
         finally:
+            self._built.clear()
             self._ended.set()
-            intake_task.cancel()
-            await asyncio.wait([intake_task])
+            await self._stop_reading()
 
     async def stop(self) -> None:
         """Let the round in hand end, then let go of the store."""
         self._stopping = True
         self._arrived.set()
         await self._ended.wait()
-        await self._reader.stop()
+        await self._stop_reading()
         if self._event_store is not None:
             await self._in_thread(self._event_store.close)
         self._thread.shutdown()
@@ -155,17 +163,26 @@ class Rounds:
     # --- questions
 
     async def ask(self, account_id: int, question: Callable[[Account], T]) -> T:
-        """The answer of `question` about an account, between two rounds and after their commit."""
+        """The answer of `question` about an account's people in the partitions of this process, between two rounds and after their commit.
+
+        Raises Starting where they are being built for too long to wait, or where this process may not own them any more.
+        """
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._built.wait(), _BUILT_WITHIN_SECONDS)
+        if not self._built.is_set():
+            raise Starting("This evaluator is building its index.")
         async with self._committed:
             if account_id not in self._accounts:
                 await self._build(account_id)
             account = self._accounts[account_id]
-            return await self._in_thread(lambda: question(account))
+            answer = await self._in_thread(lambda: question(account))
+            if not self._ownership.holds(self._owned):
+                raise Starting("The leases of this evaluator's partitions have ended.")
+            return answer
 
     async def minutes(self, account_id: int, audience_id: int, from_ms: int, to_ms: int) -> tuple[list[Minute], int]:
         """The stored minutes of an audience with `from_ms <= minute < to_ms`, and its size before them."""
-        rows, size = await self._store.minutes(account_id, audience_id, from_ms, to_ms)
-        return [Minute(row.minute_ms, row.size, row.adds, row.drops) for row in rows], size
+        return await self._store.minutes(account_id, audience_id, from_ms, to_ms)
 
     async def changed(self, count: int, *, within_seconds: float) -> None:
         """Return once a round changed something since `count` was read, or after that time."""
@@ -174,24 +191,98 @@ class Rounds:
                 await asyncio.wait_for(self._news.wait_for(lambda: self.count != count), within_seconds)
 
     @property
+    def owned(self) -> frozenset[int]:
+        """The partitions that answers are about."""
+        return self._owned
+
+    @property
     def positions(self) -> dict[int, Position]:
         """Where each partition stands after the last commit."""
         return self._positions
 
     # --- inside
 
+    async def _build_owned(self) -> None:
+        """Take the partitions over that this process holds now, give up the others, and build everything from the stores.
+
+        A partition that is given up was not in a round since the last commit, and is in none from here on.
+        """
+        began = time.monotonic()
+        await self._stop_reading()
+        self._built.clear()
+        async with self._committed:
+            given, self._owned = self._owned - self._ownership.held, self._ownership.held
+            self._accounts.clear()
+            self._first.clear()
+            self._inbox.clear()
+            self._waiting_rows = self.pending = 0
+            await self._ownership.give_up(given)
+            taken = await self._take_over()
+            self.as_of_ms = max(self._clock.now_ms(), self.as_of_ms)
+            for account_id in await self._store.accounts():
+                await self._build(account_id)
+            self._changes_stored = await self._store.count_changes(self._owned)
+            await self._start_reading()
+        self._built.set()
+        log.info(
+            "index_built",
+            partitions=sorted(taken),
+            accounts=len(self._accounts),
+            people=sum(len(account.population.people) for account in self._accounts.values()),
+            audiences=sum(len(account.population.audiences) for account in self._accounts.values()),
+            seconds=round(time.monotonic() - began, 2),
+        )
+
+    async def _take_over(self) -> dict[int, Taken]:
+        """Become the owner in the database, and bring this process's event store to where each partition stands."""
+        store = self._store_of_events()
+        taken = await self._store.take_over(self._owned, store.id)
+        self._positions = {partition: one.position for partition, one in taken.items()}
+        tenures = {partition: Tenure(one.position.epoch, one.stored, one.before) for partition, one in taken.items()}
+        removed = await self._in_thread(lambda: store.take_over(tenures))
+        if removed:
+            log.info("uncommitted_events_removed", events=removed)
+        gaps = {p: (one.stored, one.position.sequence) for p, one in taken.items() if one.stored < one.position.sequence}
+        if gaps:
+            await fill(self._bus, self._store, self._keep, gaps, self._settings.partitions)
+            await self._store.hold(store.id, {partition: up_to for partition, (_, up_to) in gaps.items()})
+        return taken
+
+    async def _keep(self, arrived: list[Arrived]) -> None:
+        store = self._store_of_events()
+        await self._in_thread(lambda: keep_in(store, arrived, self._settings.partitions, self._clock.now_ms()))
+
+    async def _unfit(self) -> frozenset[int]:
+        return await unfit(self._bus, self._store, self._store_of_events().id, self._settings.partitions)
+
+    async def _start_reading(self) -> None:
+        if not self._owned:
+            return
+        self._reader = StreamReader(self._bus, [f(p) for p in sorted(self._owned) for f in (events_subject, profiles_subject)])
+        await self._reader.start(min(position.sequence for position in self._positions.values()))
+        self._intake = asyncio.create_task(self._take_in(self._reader), name="intake")
+
+    async def _stop_reading(self) -> None:
+        if self._intake is not None:
+            self._intake.cancel()
+            await asyncio.wait([self._intake])
+            self._intake = None
+        if self._reader is not None:
+            await self._reader.stop()
+            self._reader = None
+
     async def _build(self, account_id: int) -> None:
         """An account's population, from the stores; what time changed since the last commit waits for the next round."""
-        store = self._store_of_events()
+        store, owned = self._store_of_events(), self._owned
         known = await self._store.definitions(account_id)
         population = Population(account_id, self._settings.partitions, self.as_of_ms, look_back_of(known))
-        pages, activity = await self._store.people(account_id), await self._store.activity(account_id)
+        pages, activity = await self._store.people(account_id, owned), await self._store.activity(account_id, owned)
         if len(pages) + len(activity) > _COMPACT_ROWS:
-            await self._store.compact(account_id)
-        standings, unfolded = await self._store.standings(account_id)
+            await self._store.compact(account_id, self._positions)
+        standings, unfolded = await self._store.standings(account_id, owned)
         account = Account(population, unfolded=unfolded)
-        for row in await self._store.history(account_id, since_ms=self.as_of_ms - DAY_MS):
-            account.statistics[row.audience_id].load(Minute(row.minute_ms, row.size, row.adds, row.drops))
+        for row in await self._store.history(account_id, owned, since_ms=self.as_of_ms - DAY_MS):
+            account.statistics[row.audience_id].count(Minute(row.minute_ms, row.growth, row.adds, row.drops))
 
         def build() -> Turn:
             for fact in known:
@@ -203,13 +294,13 @@ class Rounds:
         self._accounts[account_id] = account
         self._arrived.set()
 
-    async def _take_in(self) -> None:
+    async def _take_in(self, reader: StreamReader) -> None:
         """Fetch and decode ahead of the rounds, as far as there is room."""
         while True:
             while self._waiting_rows > self._settings.round_events_max:
                 self._room.clear()
                 await self._room.wait()
-            for message in await self._reader.fetch(_FETCH_MESSAGES, 5.0):
+            for message in await reader.fetch(_FETCH_MESSAGES, 5.0):
                 partition = int(message.subject.rsplit(".", 1)[-1])
                 if message.stream_sequence <= self._positions[partition].sequence:
                     continue
@@ -240,7 +331,7 @@ class Rounds:
             now_ms = max(self._clock.now_ms(), self.as_of_ms)
             arrived = [message for message, _ in batch]
             began = time.monotonic()
-            known = await self._store.known_batches({message.batch_id for message in arrived if message.batch_id}) if arrived else set()
+            known = set(await self._store.counted({message.batch_id for message in arrived if message.batch_id}))
             fresh = _once(arrived, known)
             turns = await self._in_thread(lambda: self._turn(fresh, now_ms))
             computed = time.monotonic()
@@ -278,16 +369,19 @@ class Rounds:
 
     def _commit(self, arrived: list[Arrived], fresh: list[Arrived], turns: dict[int, Turn], now_ms: int) -> Commit:
         """What this round writes; nothing moves where nothing arrived and nothing changed."""
-        commit = Commit(now_ms, batch_ids=sorted({message.batch_id for message in fresh if message.batch_id}))
+        commit = Commit(now_ms, self._store_of_events().id, batches={message.batch_id: message.sequence for message in fresh})
         sequences: dict[int, int] = defaultdict(int)
         for message in arrived:
             sequences[message.partition] = max(sequences[message.partition], message.sequence)
         received = max((message.receive_time_ms for message in fresh), default=0)
         entries = {account_id: self._accounts[account_id].population.entries(turn) for account_id, turn in turns.items()}
         touched = {partition for by_partition in entries.values() for partition in by_partition}
+        whole = len(self._owned) == self._settings.partitions
+        if whole and any(turn.ended for turn in turns.values()):
+            touched |= self._owned  # who tells that an audience ended must own all of it
         for partition in sorted({*sequences, *touched}):
             start = self._positions[partition]
-            commit.moves[partition] = (start, Position(max(start.sequence, sequences[partition]), start.round + 1))
+            commit.moves[partition] = (start, start.moved(sequences[partition]))
         for account_id, turn in turns.items():
             commit.pages += [(account_id, page) for page in turn.pages]
             commit.activity += [(account_id, row) for row in turn.activity]
@@ -295,7 +389,7 @@ class Rounds:
                 continue
             account = self._accounts[account_id]
             rounds = {partition: commit.moves[partition][1].round for partition in entries[account_id]}
-            commit.messages += facts.membership_messages(account.population, turn, rounds, now_ms, received)
+            commit.messages += facts.membership_messages(account.population, turn, rounds, now_ms, received, whole=whole)
             for partition, changed in entries[account_id].items():
                 commit.changes.append((account_id, partition, rounds[partition], journal.encode(changed)))
                 for entry in changed:
@@ -309,12 +403,13 @@ class Rounds:
 
     def _count(self, account: Account, turn: Turn, now_ms: int) -> list[HistoryRow]:
         rows = []
-        population = account.population
-        nothing = Changes(np.empty(0, np.int64), np.empty(0, np.int64))
-        for audience_id, changes in {**dict.fromkeys(turn.ended, nothing), **turn.changes}.items():
-            size = population.size(audience_id) if audience_id in population.audiences else 0
-            minute = account.statistics[audience_id].count(now_ms, size, len(changes.added), len(changes.dropped))
-            rows.append(HistoryRow(population.account_id, audience_id, minute.minute_ms, minute.size, minute.adds, minute.drops))
+        account_id, minute_ms, part = account.population.account_id, minute_of(now_ms), min(self._owned)
+        for audience_id in sorted(turn.ended.keys() | turn.changes.keys()):
+            changes = turn.changes.get(audience_id)
+            adds, drops = (len(changes.added), len(changes.dropped)) if changes is not None else (0, 0)
+            minute = Minute(minute_ms, adds - drops - len(turn.ended.get(audience_id, ())), adds, drops)
+            account.statistics[audience_id].count(minute)
+            rows.append(HistoryRow(account_id, audience_id, minute_ms, part, minute.growth, adds, drops))
         return rows
 
     def _fold(self, commit: Commit) -> None:

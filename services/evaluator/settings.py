@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from typing import ClassVar
 
 from pydantic import Field
@@ -18,8 +20,23 @@ class EvaluatorSettings(ServiceSettings):
     store_url: str | None = Field(
         default=None,
         description="The event store: chdb:///folder for the engine inside the process, "
-        "clickhouse://user:password@host:8123/database for a server; "
+        "clickhouse://user:password@host:8123/database for a server, with ?cluster=name for a cluster; "
         "by default the folder `events` in the data folder.",
+    )
+    replica: str = Field(
+        default="",
+        pattern=r"^[-_a-zA-Z0-9]*$",
+        max_length=100,
+        description="The name of this process among the evaluators: no other has it, and the next process in its place has it again; "
+        "by default the name of the machine and the port of gRPC.",
+    )
+    announce_address: str | None = Field(
+        default=None,
+        description="Where the other evaluators reach this one's gRPC, host:port; by default the address that it listens on, "
+        "or the name of the machine where it listens on all.",
+    )
+    lease_seconds: float = Field(
+        default=5.0, ge=0.5, le=300, description="How long a partition of a process that died stays without an owner at the most."
     )
     round_seconds: float = Field(
         default=1.0, gt=0, le=60, description="The longest time between two rounds: how late a membership may change as time passes."
@@ -31,6 +48,16 @@ class EvaluatorSettings(ServiceSettings):
     fold_after_changes: int = Field(
         default=5_000, ge=1, description="After how many stored rounds their changes are folded into the members."
     )
+
+    @property
+    def replica_name(self) -> str:
+        """The name of this process among the evaluators."""
+        return self.replica or re.sub(r"[^-_a-zA-Z0-9]", "-", f"{socket.gethostname()}-{self.grpc_port}")
+
+    def address_of(self, port: int) -> str:
+        """Where the other evaluators reach this one, whose gRPC listens on this port."""
+        host = socket.gethostname() if self.grpc_host in ("0.0.0.0", "::", "[::]") else self.grpc_host  # noqa: S104 - compared, not bound
+        return self.announce_address or f"{host}:{port}"
 
     @property
     def event_store_url(self) -> str:

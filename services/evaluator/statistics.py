@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 MINUTE_MS = 60_000
 DAY_MS = 24 * 60 * MINUTE_MS
@@ -12,9 +13,19 @@ DAY_MS = 24 * 60 * MINUTE_MS
 
 @dataclass(slots=True)
 class Minute:
-    """What happened in one minute; `size` is the size at its end."""
+    """What happened in one minute; `growth` is by how much the size grew, which adds and drops don't tell of an audience that ended."""
 
     minute_ms: int
+    growth: int
+    adds: int
+    drops: int
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One step of a history, by its beginning: the size at its end, and its adds and drops."""
+
+    time_ms: int
     size: int
     adds: int
     drops: int
@@ -26,22 +37,15 @@ class Statistics:
     def __init__(self) -> None:
         self._minutes: deque[Minute] = deque()
 
-    def load(self, minute: Minute) -> None:
-        """Take a stored minute back; in their order."""
+    def count(self, minute: Minute) -> None:
+        """Count what a minute, stored or the present one, brought; in their order."""
+        if self._minutes and self._minutes[-1].minute_ms == minute.minute_ms:
+            same = self._minutes[-1]
+            minute = Minute(same.minute_ms, same.growth + minute.growth, same.adds + minute.adds, same.drops + minute.drops)
+            self._minutes.pop()
         self._minutes.append(minute)
-
-    def count(self, now_ms: int, size: int, adds: int, drops: int) -> Minute:
-        """Count a round; returns the minute as it stands now, to be stored."""
-        start = now_ms - now_ms % MINUTE_MS
-        if not self._minutes or self._minutes[-1].minute_ms < start:
-            self._minutes.append(Minute(start, size, 0, 0))
-            while self._minutes[0].minute_ms <= start - DAY_MS:
-                self._minutes.popleft()
-        minute = self._minutes[-1]
-        minute.size = size
-        minute.adds += adds
-        minute.drops += drops
-        return minute
+        while self._minutes[0].minute_ms <= minute.minute_ms - DAY_MS:
+            self._minutes.popleft()
 
     def day(self, now_ms: int) -> tuple[int, int]:
         """Adds and drops of the last 24 hours."""
@@ -52,22 +56,22 @@ class Statistics:
         return iter(self._minutes)
 
 
-def history(minutes: Sequence[Minute], size: int, from_ms: int, to_ms: int, step_ms: int) -> list[Minute]:
-    """One point for each step from `from_ms` up to `to_ms`, by the step's beginning: the size at its end, and its adds and drops.
+def minute_of(now_ms: int) -> int:
+    """The beginning of the minute."""
+    return now_ms - now_ms % MINUTE_MS
 
-    `minutes` in their order; `size` is the size before the first of them.
-    """
-    points = [Minute(start, size, 0, 0) for start in range(from_ms, to_ms, step_ms)]
+
+def history(minutes: Sequence[Minute], size: int, from_ms: int, to_ms: int, step_ms: int) -> list[Point]:
+    """One point for each step from `from_ms` up to `to_ms`. `minutes` in their order; `size` is the size before the first of them."""
+    steps = [Minute(start, 0, 0, 0) for start in range(from_ms, to_ms, step_ms)]
     for minute in minutes:
-        point = points[(minute.minute_ms - from_ms) // step_ms]
-        point.size = minute.size
-        point.adds += minute.adds
-        point.drops += minute.drops
-    changed = {(minute.minute_ms - from_ms) // step_ms for minute in minutes}
-    for place in range(1, len(points)):
-        if place not in changed:
-            points[place].size = points[place - 1].size
-    return points
+        step = steps[(minute.minute_ms - from_ms) // step_ms]
+        step.growth += minute.growth
+        step.adds += minute.adds
+        step.drops += minute.drops
+    sizes = accumulate((step.growth for step in steps), initial=size)
+    next(sizes)
+    return [Point(step.minute_ms, size, step.adds, step.drops) for step, size in zip(steps, sizes, strict=True)]
 
 
 def volatility(size: int, adds: int, drops: int) -> float | None:

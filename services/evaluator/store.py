@@ -12,36 +12,59 @@ from pyroaring import BitMap
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.chassis.database import Database, insert_ignore, upsert
+from services.chassis.database import Database, add_up, insert_ignore, upsert
 from services.chassis.outbox import Outbox
 from services.chassis.publisher import Outgoing
 from services.evaluator import journal, tables
 from services.evaluator.journal import Locals, Standing
 from services.evaluator.people import Page
+from services.evaluator.statistics import Minute
 
 _CHUNK = 500
 
 
+# Whoever was replaced so many owners ago writes no more.
+_TAKEOVERS_KEPT = 100
+
+
 class Replaced(Exception):
-    """Another process moved a position on: it owns the partition now, and this one must not write any more."""
+    """Another process took a partition over or moved its position on: this one must not write there any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a partition is taken: the last sequence of the stream, and the last round."""
+    """How far a partition is taken: the last sequence of the stream, and the last round; and the number of its owner."""
 
     sequence: int = 0
     round: int = 0
+    epoch: int = 0
+
+    def moved(self, sequence: int) -> Position:
+        """The next round's position."""
+        return Position(max(self.sequence, sequence), self.round + 1, self.epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A partition that was just taken over: where it stands, up to where the owner's event store has it, and who wrote before.
+
+    `before` has (epoch, sequence): what owners up to this epoch wrote to the event store after that sequence was never committed.
+    """
+
+    position: Position
+    stored: int
+    before: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """One minute of one audience."""
+    """What one minute made of one audience, in the partitions of one owner; in a commit, what the round adds to that."""
 
     account_id: int
     audience_id: int
     minute_ms: int
-    size: int
+    part: int
+    growth: int
     adds: int
     drops: int
 
@@ -70,8 +93,9 @@ class Commit:
     """All that one round writes, in one transaction."""
 
     take_time_ms: int
+    store_id: str = ""  # the event store that holds the rows of this round
     moves: dict[int, tuple[Position, Position]] = field(default_factory=dict)  # partition -> (from, to)
-    batch_ids: list[str] = field(default_factory=list)
+    batches: dict[str, int] = field(default_factory=dict)  # batch id -> the sequence of the message that counts
     pages: list[tuple[int, Page]] = field(default_factory=list)  # (account, page)
     activity: list[tuple[int, ActivityRow]] = field(default_factory=list)  # (account, row)
     changes: list[tuple[int, int, int, bytes]] = field(default_factory=list)  # (account, partition, round, payload)
@@ -110,13 +134,35 @@ class Store:
 
     # --- start
 
-    async def positions(self, partitions: int) -> dict[int, Position]:
-        """Where each partition stands; those never taken stand at 0."""
-        rows = [{"partition": partition, "sequence": 0, "round": 0} for partition in range(partitions)]
+    async def take_over(self, partitions: Collection[int], store_id: str) -> dict[int, Taken]:
+        """Become the owner of these partitions; whoever was before can't commit any more."""
+        table, own = tables.positions, sorted(partitions)
+        if not own:
+            return {}
         async with self._database.transaction() as connection:
-            await connection.execute(insert_ignore(tables.positions, keys=["partition"]), rows)
-            result = await connection.execute(select(tables.positions))
-            return {row.partition: Position(row.sequence, row.round) for row in result}
+            rows = [{"partition": partition, "sequence": 0, "round": 0} for partition in own]
+            await connection.execute(insert_ignore(table, keys=["partition"]), rows)
+            mine = table.c.partition.in_(own)
+            await connection.execute(update(table).where(mine).values(epoch=table.c.epoch + 1))
+            result = await connection.execute(select(table).where(mine))
+            positions = {row.partition: Position(row.sequence, row.round, row.epoch) for row in result}
+            before = await self._enter(connection, positions)
+            stored = await self._stored(connection, positions, store_id)
+        return {partition: Taken(positions[partition], stored[partition], before[partition]) for partition in own}
+
+    async def stored(self, partitions: int, store_id: str) -> dict[int, tuple[int, int]]:
+        """Up to where each partition is taken, and up to where this event store holds it."""
+        async with self._database.transaction() as connection:
+            rows = await connection.execute(select(tables.positions))
+            known = {row.partition: Position(row.sequence, row.round, row.epoch) for row in rows}
+            positions = {partition: known.get(partition, Position()) for partition in range(partitions)}
+            held = await self._stored(connection, positions, store_id)
+        return {partition: (at.sequence, held[partition]) for partition, at in positions.items()}
+
+    async def hold(self, store_id: str, sequences: dict[int, int]) -> None:
+        """The event store holds each partition whole up to this sequence."""
+        async with self._database.transaction() as connection:
+            await self._hold(connection, store_id, sequences)
 
     async def accounts(self) -> list[int]:
         """The accounts that have people or definitions."""
@@ -125,47 +171,49 @@ class Store:
             defined = await connection.scalars(select(tables.definitions.c.account_id).distinct())
             return sorted({*people, *defined})
 
-    async def people(self, account_id: int) -> list[Page]:
+    async def people(self, account_id: int, partitions: Collection[int]) -> list[Page]:
         """The pages of an account's people."""
-        table = tables.people
-        query = select(table).where(table.c.account_id == account_id).order_by(table.c.partition, table.c.first_local)
         async with self._database.read() as connection:
-            rows = await connection.execute(query)
-            return [Page(row.partition, row.first_local, np.frombuffer(row.mpids, "<i8").astype(np.int64)) for row in rows]
+            return await self._people(connection, account_id, partitions)
 
-    async def activity(self, account_id: int) -> list[ActivityRow]:
+    async def activity(self, account_id: int, partitions: Collection[int]) -> list[ActivityRow]:
         """Who has activity where, in an account."""
-        table = tables.activity
         async with self._database.read() as connection:
-            rows = await connection.execute(select(table).where(table.c.account_id == account_id))
-            return [ActivityRow(row.workspace_id, row.partition, np.frombuffer(row.locals, "<u4").astype(np.uint32)) for row in rows]
+            return await self._activity(connection, account_id, partitions)
 
-    async def compact(self, account_id: int) -> None:
-        """Put an account's pages of people, and its activity, together where rounds left many small ones; what they say stays the same."""
-        pages, rows = await self.people(account_id), await self.activity(account_id)
-        by_partition: dict[int, list[Page]] = defaultdict(list)
-        for page in pages:
-            by_partition[page.partition].append(page)
-        by_place: dict[tuple[int, int], list[ActivityRow]] = defaultdict(list)
-        for row in rows:
-            by_place[row.workspace_id, row.partition].append(row)
-        whole_pages = [Page(part, 0, np.concatenate([page.mpids for page in some])) for part, some in by_partition.items()]
-        whole_rows = [ActivityRow(*place, np.sort(np.concatenate([row.locals for row in some]))) for place, some in by_place.items()]
+    async def compact(self, account_id: int, positions: dict[int, Position]) -> None:
+        """Put an account's pages of people, and its activity, together where rounds left many small ones; what they say stays the same.
+
+        Raises Replaced, and changes nothing, where a partition is not at its position.
+        """
+        own = list(positions)
         async with self._database.transaction() as connection:
-            await connection.execute(delete(tables.people).where(tables.people.c.account_id == account_id))
-            await connection.execute(delete(tables.activity).where(tables.activity.c.account_id == account_id))
-            if whole_pages:
-                await connection.execute(tables.people.insert(), [_page_row(account_id, page) for page in whole_pages])
-            if whole_rows:
-                await connection.execute(tables.activity.insert(), [_activity_row(account_id, row, 0) for row in whole_rows])
+            await self._move(connection, {partition: (at, at) for partition, at in positions.items()})
+            by_partition: dict[int, list[Page]] = defaultdict(list)
+            for page in await self._people(connection, account_id, own):
+                by_partition[page.partition].append(page)
+            by_place: dict[tuple[int, int], list[ActivityRow]] = defaultdict(list)
+            for row in await self._activity(connection, account_id, own):
+                by_place[row.workspace_id, row.partition].append(row)
+            pages = [Page(part, 0, np.concatenate([page.mpids for page in some])) for part, some in by_partition.items()]
+            rows = [ActivityRow(*place, np.sort(np.concatenate([row.locals for row in some]))) for place, some in by_place.items()]
+            for table in (tables.people, tables.activity):
+                await connection.execute(delete(table).where((table.c.account_id == account_id) & table.c.partition.in_(own)))
+            if pages:
+                await connection.execute(tables.people.insert(), [_page_row(account_id, page) for page in pages])
+            if rows:
+                await connection.execute(tables.activity.insert(), [_activity_row(account_id, row, 0) for row in rows])
 
-    async def standings(self, account_id: int) -> tuple[dict[tuple[int, int], Standing], set[tuple[int, int]]]:
+    async def standings(self, account_id: int, partitions: Collection[int]) -> tuple[dict[tuple[int, int], Standing], set[tuple[int, int]]]:
         """What was last told of each (audience, partition) of an account; and those of them with changes that are not folded yet."""
         async with self._database.read() as connection:
-            rows = await connection.execute(select(tables.members).where(tables.members.c.account_id == account_id))
+            table = tables.members
+            own = (table.c.account_id == account_id) & table.c.partition.in_(list(partitions))
+            rows = await connection.execute(select(table).where(own))
             standings = {(row.audience_id, row.partition): Standing(row.round, BitMap.deserialize(row.locals)) for row in rows}
             table = tables.changes
-            query = select(table).where(table.c.account_id == account_id).order_by(table.c.partition, table.c.round)
+            own = (table.c.account_id == account_id) & table.c.partition.in_(list(partitions))
+            query = select(table).where(own).order_by(table.c.partition, table.c.round)
             rounds: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
             for row in await connection.execute(query):
                 rounds[row.partition].append((row.round, row.payload))
@@ -174,35 +222,27 @@ class Store:
             unfolded |= journal.replay(standings, partition, payloads)
         return standings, unfolded
 
-    async def history(self, account_id: int, *, since_ms: int) -> list[HistoryRow]:
-        """The minutes of an account's audiences from `since_ms` on, in their order."""
+    async def history(self, account_id: int, partitions: Collection[int], *, since_ms: int) -> list[HistoryRow]:
+        """The minutes of an account's audiences from `since_ms` on, in their order, of the rows that fall to these partitions."""
         table = tables.history
-        query = select(table).where((table.c.account_id == account_id) & (table.c.minute_ms >= since_ms)).order_by(table.c.minute_ms)
+        own = (table.c.account_id == account_id) & (table.c.minute_ms >= since_ms) & table.c.part.in_(list(partitions))
         async with self._database.read() as connection:
-            return [HistoryRow(**row._mapping) for row in await connection.execute(query)]
+            rows = await connection.execute(select(table).where(own).order_by(table.c.minute_ms))
+            return [HistoryRow(**row._mapping) for row in rows]
 
-    async def minutes(self, account_id: int, audience_id: int, from_ms: int, to_ms: int) -> tuple[list[HistoryRow], int]:
-        """The minutes of an audience with `from_ms <= minute < to_ms`, in their order, and its size before them."""
+    async def minutes(self, account_id: int, audience_id: int, from_ms: int, to_ms: int) -> tuple[list[Minute], int]:
+        """The minutes of an audience with `from_ms <= minute < to_ms`, in their order, and its size before them; of all owners together."""
         table = tables.history
-        own = (table.c.account_id == account_id) & (table.c.audience_id == audience_id)
-        within = own & (table.c.minute_ms >= from_ms) & (table.c.minute_ms < to_ms)
-        before = select(table.c.size).where(own & (table.c.minute_ms < from_ms)).order_by(table.c.minute_ms.desc()).limit(1)
+        own = (table.c.account_id == account_id) & (table.c.audience_id == audience_id) & (table.c.minute_ms < to_ms)
+        sums = [func.sum(column).label(column.name) for column in (table.c.growth, table.c.adds, table.c.drops)]
+        within = select(table.c.minute_ms, *sums).where(own & (table.c.minute_ms >= from_ms))
         async with self._database.read() as connection:
-            size = await connection.scalar(before)
-            rows = await connection.execute(select(table).where(within).order_by(table.c.minute_ms))
-            return [HistoryRow(**row._mapping) for row in rows], int(size or 0)
+            rows = await connection.execute(within.group_by(table.c.minute_ms).order_by(table.c.minute_ms))
+            minutes = [Minute(row.minute_ms, int(row.growth), int(row.adds), int(row.drops)) for row in rows]
+            size = await connection.scalar(select(func.sum(table.c.growth)).where(own & (table.c.minute_ms < from_ms)))
+            return minutes, int(size or 0)
 
     # --- rounds
-
-    async def known_batches(self, batch_ids: Collection[str]) -> set[str]:
-        """Which of these batches were taken before."""
-        ids = list(batch_ids)
-        known: set[str] = set()
-        async with self._database.read() as connection:
-            for start in range(0, len(ids), _CHUNK):
-                query = select(tables.batches.c.batch_id).where(tables.batches.c.batch_id.in_(ids[start : start + _CHUNK]))
-                known.update(await connection.scalars(query))
-        return known
 
     async def commit(self, commit: Commit) -> None:
         """Write a round. Raises Replaced, and writes nothing, where a position is not the one that the round started from."""
@@ -219,22 +259,80 @@ class Store:
         async with self._database.transaction() as connection:
             await connection.execute(delete(tables.batches).where(tables.batches.c.take_time_ms < before_ms))
 
-    async def count_changes(self) -> int:
+    async def count_changes(self, partitions: Collection[int]) -> int:
         """How many rounds wait to be folded."""
+        own = tables.changes.c.partition.in_(list(partitions))
         async with self._database.read() as connection:
-            return int(await connection.scalar(select(func.count()).select_from(tables.changes)) or 0)
+            return int(await connection.scalar(select(func.count()).select_from(tables.changes).where(own)) or 0)
+
+    async def counted(self, batch_ids: Collection[str]) -> dict[str, int]:
+        """The sequence of the message that counts, of those of these batches that are known."""
+        table, ids = tables.batches, list(batch_ids)
+        known: dict[str, int] = {}
+        async with self._database.read() as connection:
+            for start in range(0, len(ids), _CHUNK):
+                query = select(table.c.batch_id, table.c.sequence).where(table.c.batch_id.in_(ids[start : start + _CHUNK]))
+                known.update({row.batch_id: row.sequence for row in await connection.execute(query)})
+        return known
 
     async def _move(self, connection: AsyncConnection, moves: dict[int, tuple[Position, Position]]) -> None:
         table = tables.positions
         for partition, (start, end) in moves.items():
-            at = (table.c.partition == partition) & (table.c.sequence == start.sequence) & (table.c.round == start.round)
-            result = await connection.execute(update(table).where(at).values(sequence=end.sequence, round=end.round))
+            same = (table.c.sequence == start.sequence) & (table.c.round == start.round) & (table.c.epoch == start.epoch)
+            moved = update(table).where((table.c.partition == partition) & same).values(sequence=end.sequence, round=end.round)
+            result = await connection.execute(moved)
             if result.rowcount != 1:
-                raise Replaced(f"partition {partition} is not at round {start.round}, sequence {start.sequence} any more")
+                raise Replaced(
+                    f"partition {partition} is not at round {start.round}, sequence {start.sequence} of its owner {start.epoch} any more"
+                )
+
+    async def _enter(self, connection: AsyncConnection, positions: dict[int, Position]) -> dict[int, tuple[tuple[int, int], ...]]:
+        """Write down where these owners begin; returns, by partition, up to where what earlier ones wrote was committed."""
+        table = tables.takeovers
+        before: dict[int, list[tuple[int, int]]] = {partition: [] for partition in positions}
+        for partition, at in positions.items():
+            # One that began where this one begins, and committed nothing, is said by this one.
+            over = (table.c.sequence == at.sequence) | (table.c.epoch <= at.epoch - _TAKEOVERS_KEPT)
+            await connection.execute(delete(table).where((table.c.partition == partition) & over))
+            await connection.execute(table.insert(), {"partition": partition, "epoch": at.epoch, "sequence": at.sequence})
+        for row in await connection.execute(select(table).where(table.c.partition.in_(list(positions))).order_by(table.c.epoch)):
+            before[row.partition].append((row.epoch - 1, row.sequence))
+        return {partition: tuple(owners) for partition, owners in before.items()}
+
+    async def _stored(self, connection: AsyncConnection, positions: dict[int, Position], store_id: str) -> dict[int, int]:
+        """Up to where the store holds each partition."""
+        if not await connection.scalar(select(func.count()).select_from(tables.stored)):
+            # The first time that anybody asks there is one store, and what was taken so far is in it.
+            result = await connection.execute(select(tables.positions))
+            await self._hold(connection, store_id, {row.partition: row.sequence for row in result})
+        return await self._held(connection, positions, store_id)
+
+    async def _held(self, connection: AsyncConnection, positions: dict[int, Position], store_id: str) -> dict[int, int]:
+        rows = await connection.execute(select(tables.stored).where(tables.stored.c.store_id == store_id))
+        held = {row.partition: row.sequence for row in rows}
+        return {partition: min(held.get(partition, 0), at.sequence) for partition, at in positions.items()}
+
+    async def _hold(self, connection: AsyncConnection, store_id: str, sequences: dict[int, int]) -> None:
+        rows = [{"store_id": store_id, "partition": partition, "sequence": sequence} for partition, sequence in sequences.items()]
+        if rows:
+            await connection.execute(upsert(tables.stored, keys=["store_id", "partition"], update=["sequence"]), rows)
+
+    async def _people(self, connection: AsyncConnection, account_id: int, partitions: Collection[int]) -> list[Page]:
+        table = tables.people
+        own = (table.c.account_id == account_id) & table.c.partition.in_(list(partitions))
+        rows = await connection.execute(select(table).where(own).order_by(table.c.partition, table.c.first_local))
+        return [Page(row.partition, row.first_local, np.frombuffer(row.mpids, "<i8").astype(np.int64)) for row in rows]
+
+    async def _activity(self, connection: AsyncConnection, account_id: int, partitions: Collection[int]) -> list[ActivityRow]:
+        table = tables.activity
+        own = (table.c.account_id == account_id) & table.c.partition.in_(list(partitions))
+        rows = await connection.execute(select(table).where(own))
+        return [ActivityRow(row.workspace_id, row.partition, np.frombuffer(row.locals, "<u4").astype(np.uint32)) for row in rows]
 
     async def _keep(self, connection: AsyncConnection, commit: Commit) -> None:
-        if commit.batch_ids:
-            taken = [{"batch_id": batch_id, "take_time_ms": commit.take_time_ms} for batch_id in commit.batch_ids]
+        await self._hold(connection, commit.store_id, {partition: end.sequence for partition, (_, end) in commit.moves.items()})
+        if commit.batches:
+            taken = [{"batch_id": id_, "take_time_ms": commit.take_time_ms, "sequence": at} for id_, at in sorted(commit.batches.items())]
             await connection.execute(insert_ignore(tables.batches, keys=["batch_id"]), taken)
         if commit.pages:
             await connection.execute(tables.people.insert(), [_page_row(account_id, page) for account_id, page in commit.pages])
@@ -257,7 +355,7 @@ class Store:
             bounds = [{"account": account, "part": part, "up_to": round_} for (account, part), round_ in commit.forget_changes.items()]
             await connection.execute(delete(table).where(folded), bounds)
         if commit.history:
-            statement = upsert(tables.history, keys=["account_id", "audience_id", "minute_ms"], update=["size", "adds", "drops"])
+            statement = add_up(tables.history, keys=["account_id", "audience_id", "minute_ms", "part"], update=["growth", "adds", "drops"])
             await connection.execute(statement, [_history_row(row) for row in commit.history])
 
 

@@ -22,21 +22,41 @@ definitions = Table(
     Column("fact", LargeBinary, nullable=False),
 )
 
-# How far each partition of the stream is taken, and its last round. A commit compares what it started from.
+# How far each partition of the stream is taken, its last round, and the number of its owner. A commit compares what it started from.
 positions = Table(
     "positions",
     metadata,
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("sequence", BigInteger, nullable=False),
     Column("round", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
 )
 
-# Batches taken, so that one which is published again after a crash of its sender counts once.
+# Where each owner of a partition began: what earlier ones wrote to the event store after that sequence was never committed.
+takeovers = Table(
+    "takeovers",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("sequence", BigInteger, nullable=False),
+)
+
+# Up to where each event store holds a partition whole. With a store for each process, a new owner's may lack what others took.
+stored = Table(
+    "stored",
+    metadata,
+    Column("store_id", String(64), primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("sequence", BigInteger, nullable=False),
+)
+
+# Batches taken, so that one which is published again after a crash of its sender counts once; `sequence` is the one that counted.
 batches = Table(
     "batches",
     metadata,
     Column("batch_id", String(64), primary_key=True),
     ms_column("take_time_ms"),
+    Column("sequence", BigInteger, nullable=False, server_default="0"),
     Index("ix_batches_take_time_ms", "take_time_ms"),
 )
 
@@ -82,14 +102,16 @@ members = Table(
     Column("locals", LargeBinary, nullable=False),
 )
 
-# Size, adds and drops of an audience by minute.
+# Adds and drops of an audience by minute, and by how much it grew; its size is the sum of all growth. `part` keeps owners apart: the
+# lowest of the partitions that the writer had. Whoever owns that partition counts the row among its own.
 history = Table(
     "history",
     metadata,
     Column("account_id", BigInteger, primary_key=True),
     Column("audience_id", BigInteger, primary_key=True),
     Column("minute_ms", BigInteger, primary_key=True),
-    Column("size", BigInteger, nullable=False),
+    Column("part", Integer, primary_key=True),
+    Column("growth", BigInteger, nullable=False),
     Column("adds", BigInteger, nullable=False),
     Column("drops", BigInteger, nullable=False),
 )

@@ -20,6 +20,7 @@ from services.chassis.outbox import Outbox, Relay
 from services.chassis.streams import DEFINITIONS
 from services.evaluator import app, tables
 from services.evaluator.messages import Definitions
+from services.evaluator.ownership import Ownership
 from services.evaluator.rounds import Rounds
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.store import Store
@@ -53,11 +54,12 @@ class Home:
         bus = Bus.from_settings(self.settings)
         relay = Relay(database, tables.outbox, bus)
         store = Store(database, Outbox(tables.outbox))
-        rounds = Rounds(self.settings, store, bus, relay, self.clock)
+        ownership = Ownership(bus, "test", lambda: "127.0.0.1:1", self.settings.partitions, self.settings.lease_seconds)
+        rounds = Rounds(self.settings, store, bus, relay, self.clock, ownership)
         definitions = Consumer(bus, DEFINITIONS, "evaluator-definitions", Definitions(store, rounds).handle, service="evaluator")
         migrations = Migrations(database, Path(app.__file__).parent / "migrations")
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(running(database, migrations, bus, relay, rounds, definitions))
+            await stack.enter_async_context(running(database, migrations, bus, relay, ownership, rounds, definitions))
             yield Evaluator(rounds, store, relay)
 
     async def until(self, holds: Callable[[], bool | Awaitable[bool]], seconds: float = 15) -> None:

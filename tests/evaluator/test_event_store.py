@@ -11,6 +11,7 @@ import pytest
 
 from services.evaluator.engine.facts import Series
 from services.evaluator.event_store import AttributeRow, EventStore
+from services.evaluator.event_tables import Tenure
 from services.evaluator.intake import EventColumns
 
 SERIES = [Series(1, 1, "signed up"), Series(2, 4, ""), Series(1, 1, "Ünïcode \u0000 name")]
@@ -20,6 +21,7 @@ SERIES = [Series(1, 1, "signed up"), Series(2, 4, ""), Series(1, 1, "Ünïcode \
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventStore]:
     folder: Path = tmp_path_factory.mktemp("events")
     store = EventStore(f"chdb://{folder}")
+    store.take_over({partition: Tenure(1, 10**9) for partition in range(4)})
     yield store
     store.close()
 
@@ -60,11 +62,11 @@ def test_what_was_never_committed_is_taken_out_again(store: EventStore) -> None:
     store.insert(23, columns([1], [100], [0], partition=1, sequence=5), [])
     late = AttributeRow(8, "plan", 2, 100, "gold", 2, 9)
     store.insert(23, columns([2, 3], [100, 100], [0, 0], partition=2, sequence=9), [late])
-    everything = {0: 10**9, 3: 10**9}
-    assert store.roll_back({**everything, 1: 5, 2: 8}) == 2
+    everything = {0: Tenure(2, 10**9), 3: Tenure(2, 10**9)}
+    assert store.take_over({**everything, 1: Tenure(2, 5), 2: Tenure(2, 8)}) == 2
     assert rows_of(store, 23) == [(SERIES[0], 1, 100)]
     assert list(store.attributes(23)) == []
-    assert store.roll_back({**everything, 1: 5, 2: 8}) == 0
+    assert store.take_over({**everything, 1: Tenure(2, 5), 2: Tenure(2, 8)}) == 0
 
 
 def test_the_latest_value_of_an_attribute_wins_and_keeps_its_form(store: EventStore) -> None:

@@ -9,19 +9,19 @@ NOON = 1_760_000_040_000 // MINUTE_MS * MINUTE_MS
 
 def test_adds_and_drops_leave_the_figures_after_24_hours() -> None:
     statistics = Statistics()
-    statistics.count(NOON, 5, 5, 0)
-    statistics.count(NOON + 1000, 4, 0, 1)
-    statistics.count(NOON + 2 * MINUTE_MS, 6, 2, 0)
+    statistics.count(Minute(NOON, 5, 5, 0))
+    statistics.count(Minute(NOON, -1, 0, 1))
+    statistics.count(Minute(NOON + 2 * MINUTE_MS, 2, 2, 0))
     assert statistics.day(NOON + 3 * MINUTE_MS) == (7, 1)
     assert statistics.day(NOON + DAY_MS) == (2, 0)
     assert statistics.day(NOON + DAY_MS + 2 * MINUTE_MS) == (0, 0)
 
 
-def test_a_minute_is_stored_once_with_its_last_size() -> None:
+def test_rounds_of_one_minute_are_one_minute() -> None:
     statistics = Statistics()
-    statistics.count(NOON, 5, 5, 0)
-    assert statistics.count(NOON + 59_999, 3, 1, 3) == Minute(NOON, 3, 6, 3)
-    assert len(list(statistics)) == 1
+    statistics.count(Minute(NOON, 5, 5, 0))
+    statistics.count(Minute(NOON, -2, 1, 3))
+    assert list(statistics) == [Minute(NOON, 3, 6, 3)]
 
 
 @pytest.mark.parametrize(("size", "expected"), [(0, None), (10, 0.5), (2, 2.5)])
@@ -31,6 +31,6 @@ def test_volatility_is_changes_by_size_and_absent_when_the_size_is_0(size: int, 
 
 def test_a_step_without_a_change_keeps_the_size_of_the_one_before() -> None:
     hour = 60 * MINUTE_MS
-    minutes = [Minute(NOON + hour, 7, 2, 0), Minute(NOON + hour + MINUTE_MS, 6, 0, 1), Minute(NOON + 3 * hour, 0, 0, 6)]
+    minutes = [Minute(NOON + hour, 2, 2, 0), Minute(NOON + hour + MINUTE_MS, -1, 0, 1), Minute(NOON + 3 * hour, -6, 0, 6)]
     points = history(minutes, 5, NOON, NOON + 5 * hour, hour)
     assert [(point.size, point.adds, point.drops) for point in points] == [(5, 0, 0), (6, 2, 1), (6, 0, 0), (0, 0, 6), (0, 0, 0)]
