@@ -198,9 +198,24 @@ def explain(
     if as_json:
         print_json(as_dict(answer))
         return
-    rows = [("yes" if node.holds else "no", node.node_id, node.value, node.bound) for node in answer.nodes]
-    table(["holds", "node", "found", "asked"], rows)
+    rows = [
+        (
+            "yes" if node.holds else "no",
+            node.node_id,
+            node.subject,
+            node.value,
+            node.bound,
+            when(node.since_ms) if node.since_ms else "",
+            when(node.next_change_ms) if node.next_change_ms else "",
+        )
+        for node in answer.nodes
+    ]
+    table(["holds", "node", "criterion", "found", "asked", "since", "changes"], rows)
     console.print(f"\n{escape(answer.summary)}")
+    for near in answer.near_misses:
+        console.print(f"Missing: {escape(near.missing)}.")
+    for inner in (node.inner for node in answer.nodes if node.HasField("inner") and node.inner.active):
+        console.print(f"Audience {inner.audience_id}: {escape(inner.summary)}")
     note(f"As of {when(answer.moment.as_of_ms)}.")
 
 

@@ -15,7 +15,6 @@ from services.chassis.auth import account_of
 from services.chassis.clock import Clock
 from services.chassis.errors import Invalid, NotFound
 from services.evaluator.engine.compile import Malformed, Unsupported
-from services.evaluator.explanations import explained
 from services.evaluator.people import Mpids
 from services.evaluator.rounds import Account, Rounds
 from services.evaluator.statistics import history, volatility
@@ -146,7 +145,7 @@ class Evaluator(rpc.EvaluatorServiceServicer):
             explanation = account.population.explain(request.audience_id, request.mpid)
             if explanation is None:
                 raise ProfileNotFound(f"Nobody with the MPID {request.mpid} was ever heard of in this account.")
-            return explained(audience, explanation, self._moment())
+            return account.population.teller().response(audience, explanation, self._moment())
 
         return await self._rounds.ask(account_of(context), answer)
 

@@ -19,6 +19,7 @@ from services.evaluator.engine.engine import Engine
 from services.evaluator.engine.explain import Explanation
 from services.evaluator.engine.facts import AttributeChange, Changes, Estimate, Instants, Ordinals, Series, Value
 from services.evaluator.event_store import AttributeRow, EventStore, value_of
+from services.evaluator.explanations import Teller
 from services.evaluator.intake import Arrived, EventColumns, columns_of
 from services.evaluator.journal import Entry, Standing
 from services.evaluator.people import UNKNOWN, Mpids, Page, People
@@ -202,6 +203,10 @@ class Population:
             return None
         audience = self.audiences[audience_id]
         return self.engine.explain(self.compile(audience.definition, audience.workspace_ids, audience.input_ids), ordinal)
+
+    def teller(self) -> Teller:
+        """Who puts explanations into words."""
+        return Teller(self.audiences, self.look_back_ms // DAY_MS, self.engine.now)
 
     def candidates(self, workspace_ids: Iterable[int]) -> int:
         """How many people have activity in one of the workspaces."""

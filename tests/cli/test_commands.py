@@ -67,7 +67,7 @@ async def test_data_sent_to_a_new_input_is_seen_in_an_audience(live: Run, instal
     explained = live("audience", "explain", "--json", number, "--", members.out.strip())
     assert explained.document["member"] is True
     assert "Leaves on" in explained.document["summary"]
-    assert "1 or more within the last 72 hours" in live("audience", "explain", number, "--", members.out.strip()).out
+    assert "1 or more in the last 72 hours" in live("audience", "explain", number, "--", members.out.strip()).out
     estimate = live("audience", "estimate", number, "--json").document
     assert (estimate["size"], estimate["candidates"]) == ("1", "1")
     listed = live("audience", "list").out

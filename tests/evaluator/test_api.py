@@ -214,12 +214,19 @@ async def test_a_person_is_explained_with_what_was_found_and_when_it_changes_by_
         assert inside.next_change_ms == now - 4 * HOUR + 72 * HOUR + 1
         assert [(node.node_id, node.holds, node.value, node.bound) for node in inside.nodes] == [
             ("both", True, "", "every part holds"),
-            ("installed", True, "1", "1 or more within the last 72 hours"),
-            ("few sessions", True, "0", "fewer than 3"),
+            ("installed", True, "1", "1 or more in the last 72 hours"),
+            ("few sessions", True, "0", "fewer than 3 in the last 30 days"),
         ]
-        assert inside.summary.startswith("In the audience. Leaves on 2026-01-18 08:00:00 UTC")
+        assert inside.since_ms == now - 4 * HOUR
+        assert inside.summary == (
+            "In the audience since 2026-01-15 08:00 UTC. "
+            "Leaves on 2026-01-18 08:00 UTC by time alone, when the install of 2026-01-15 08:00 UTC leaves the window."
+        )
         outside = await client.call("ExplainMembership", pb.ExplainMembershipRequest(audience_id=1, mpid=5))
         assert not outside.member
-        assert outside.summary == "Not in the audience. What does not hold: session start events: 3, not fewer than 3."
+        assert outside.summary.startswith("Not in the audience")
+        assert ": 3 sessions in the last 30 days, and it must be fewer than 3." in outside.summary
+        (near,) = outside.near_misses
+        assert (near.node_id, near.missing.partition(";")[0]) == ("few sessions", "1 session too many")
         fault = await failure(client.call("ExplainMembership", pb.ExplainMembershipRequest(audience_id=1, mpid=999)))
         assert (fault.code, fault.reason) == (grpc.StatusCode.NOT_FOUND, "PROFILE_NOT_FOUND")

@@ -15,9 +15,10 @@ from .compile import Compiled
 from .criteria.event import Touched
 from .criteria.shared import Criteria
 from .events import MOST_PEOPLE, EventIndex
-from .explain import Explanation, Person
+from .explain import Explanation, explain
+from .explaining.person import NO_PAST, Past, Person
 from .facts import AttributeChange, Changes, Estimate, EventContext, EventRows, Events, Instants, Ordinals, Property, Series, Value
-from .tree import Leaf, Node, criteria_of
+from .tree import Leaf, criteria_of
 
 NOBODY: Ordinals = np.empty(0, np.int64)
 
@@ -154,24 +155,21 @@ class Engine:
         overlap = count(whole & self._bits.row(self._audiences.known[beside].slot)) if beside is not None else 0
         return Estimate(count(whole), {node_id: count(candidates & row) for node_id, row in of_nodes.items()}, overlap)
 
-    def explain(self, compiled: Compiled, ordinal: int) -> Explanation:
-        """Why this person is in or out now, and when that changes by time alone. Changes nothing. Events further in the future than
-        the index reaches are not seen."""
+    def explain(self, compiled: Compiled, ordinal: int, past: Past = NO_PAST) -> Explanation:
+        """Why this person is in or out now, since when, and when that changes by time alone. Changes nothing. Events further in the future
+        than the index reaches are not seen; of the past, the engine itself knows the look-back and the present values."""
         self._criteria.settle(self.now)
-
-        def tree_of(audience_id: int) -> Node | None:
-            audience = self._audiences.known.get(audience_id)
-            return None if audience is None else audience.tree
-
-        criteria = self._criteria
+        criteria, known = self._criteria, self._audiences.known
         person = Person(
             self._index,
             ordinal,
+            self.now,
             value_of=lambda workspace, attribute: criteria.value_of(workspace, attribute, ordinal),
             is_active=lambda activity: criteria.is_active(activity, ordinal),
-            tree_of=tree_of,
+            tree_of=lambda audience_id: known[audience_id].tree if audience_id in known else None,
+            past=past,
         )
-        return person.explain(compiled.members, self.now)
+        return explain(person, compiled.members)
 
     # --- upkeep
     def forget(self, now_ms: int) -> int:

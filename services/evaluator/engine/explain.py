@@ -1,21 +1,21 @@
-"""Why one person is in or out, and when that changes by time alone: the tree worked out for a single person, at any instant.
+"""Why one person is in or out, since when, what would have to be otherwise, and when that changes by time alone.
 
-It reads what the index holds of the person, so it agrees with the memberships at `now`; for a later instant it supposes that nothing new
-arrives. semantics: Time.
+The tree is worked out for the one person over all of time. It reads what the index holds of the person, so it agrees with the memberships
+at `now`; of the past it says what the facts as they are known now say of it, each at its own time. semantics: Time.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import islice
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from .criteria.sequence import holders
-from .events import EventIndex
-from .facts import Instants, Ordinals, Property, Value
+from .explaining.activity import Candidates
+from .explaining.attribute import Dates, Values
+from .explaining.event import Counts
+from .explaining.findings import Cause, Finding, Inner
+from .explaining.kind import Kind
+from .explaining.person import Person
+from .explaining.sequence import Sequences
+from .explaining.timeline import Timeline, combined, constant
 from .tree import (
-    UNBOUNDED,
     Activity,
     AttributeDate,
     AttributeTest,
@@ -23,7 +23,6 @@ from .tree import (
     EventCount,
     Group,
     Leaf,
-    Match,
     MemberOf,
     Node,
     Not,
@@ -31,151 +30,162 @@ from .tree import (
     criteria_of,
     matches_of,
 )
-from .values import instant_of
 
-INSTANTS_MAX = 20_000  # so many edges are looked at for the next change
-DEEPEST = 64
-
-ValueOf = Callable[[int, Property], Value | None]
+DEEPEST = 64  # audiences in audiences
 
 
 class Verdict(NamedTuple):
-    """One node of the tree. `value`: what was found (a count, an attribute's value), None for a group; `bound`: what is asked, in words."""
+    """One node of the tree. `since_ms`: from when it has been what it is; None: for as long as anybody knows. `next_change_ms`: when time
+    alone changes it; None: never. `finding`: None for a group, and where what is asked is true, or false, of everybody."""
 
     holds: bool
-    value: Value | None
-    bound: str
+    since_ms: int | None
+    next_change_ms: int | None
+    finding: Finding | None
+
+
+class Miss(NamedTuple):
+    """A criterion that would have to turn, with the id of its node. `wanted`: what the node would have to be; `turns_ms`: when time alone
+    turns it, None: never."""
+
+    node_id: str
+    wanted: bool
+    finding: Finding
+    turns_ms: int | None
+
+
+class Turn(NamedTuple):
+    """The criterion whose turn is the next change, and what turns it."""
+
+    node_id: str
+    cause: Cause | None
 
 
 class Explanation(NamedTuple):
-    """`next_change_ms`: when time alone changes `member`; None: never, or not among the next INSTANTS_MAX edges. `nodes`: by id."""
+    """`next_change_ms`: when time alone changes `member`; None: never. `nodes`: by id. `misses`: of somebody who is out, the fewest
+    criteria that would have to turn, all of them; of a member none."""
 
     member: bool
+    since_ms: int | None
     next_change_ms: int | None
+    turn: Turn | None
     nodes: dict[str, Verdict]
+    misses: tuple[Miss, ...]
 
 
-@dataclass
-class Person:
-    """One person, as far as the index knows."""
+def explain(person: Person, tree: Node) -> Explanation:
+    """The tree at the person's `now`."""
+    return _Walk(person).explanation(tree)
 
-    index: EventIndex
-    ordinal: int
-    value_of: ValueOf
-    is_active: Callable[[Activity], bool]
-    tree_of: Callable[[int], Node | None]  # of another audience; None where it isn't active
-    _times: dict[Match, Instants] = field(default_factory=dict)
 
-    def explain(self, tree: Node, now: int) -> Explanation:
-        """The tree at `now`."""
-        member = self.holds(tree, now)
-        nodes = {node.id: self._verdict(node, now) for node in _nodes_of(tree) if node.id}
-        change = next((at for at in islice(self._edges_after(tree, now), INSTANTS_MAX) if self.holds(tree, at) != member), None)
-        return Explanation(member, change, nodes)
+class _Walk:
+    def __init__(self, person: Person, depth: int = 0) -> None:
+        self._person = person
+        self._kinds: dict[type, Kind[Any]] = {
+            EventCount: Counts(person),
+            SequenceTest: Sequences(person),
+            AttributeTest: Values(person),
+            AttributeDate: Dates(person),
+            Activity: Candidates(person),
+            MemberOf: _Memberships(person, depth),
+        }
+        self._timelines: dict[Criterion, Timeline] = {}
 
-    def holds(self, node: Node, at: int, depth: int = 0) -> bool:
-        """Whether the node is true at an instant."""
+    def explanation(self, tree: Node) -> Explanation:
+        now, line = self._person.now, self.timeline(tree)
+        member, change = line.at(now), line.next_turn(now)
+        nodes = {node.id: self._verdict(node) for node in _nodes_of(tree) if node.id}
+        misses = () if member else self._misses(tree)
+        return Explanation(member, self._since(tree, line), change, self._turn(tree, change), nodes, misses)
+
+    def timeline(self, node: Node) -> Timeline:
         match node:
             case Leaf(criterion, negated):
-                return self._true(criterion, at, depth) != negated
+                if criterion not in self._timelines:
+                    self._timelines[criterion] = self._kinds[type(criterion)].timeline(criterion)
+                return ~self._timelines[criterion] if negated else self._timelines[criterion]
             case Not(inner):
-                return not self.holds(inner, at, depth)
+                return ~self.timeline(inner)
             case Group(every, nodes):
-                return (all if every else any)(self.holds(inner, at, depth) for inner in nodes)
+                return combined(every, [self.timeline(inner) for inner in nodes])
 
-    def _true(self, criterion: Criterion, at: int, depth: int) -> bool:
-        match criterion:
-            case EventCount():
-                return criterion.at_least <= self._count(criterion, at) <= criterion.at_most
-            case SequenceTest():
-                return self._completed(criterion, at)
-            case AttributeTest(workspace, attribute, test):
-                value = self.value_of(workspace, attribute)
-                return value is not None and test.holds(value) != test.missing
-            case AttributeDate(workspace, attribute, window):
-                date = self._date(workspace, attribute)
-                first, last = window.bounds(at)
-                return date is not None and first <= date <= last
-            case Activity():
-                return self.is_active(criterion)
-            case MemberOf(audience):
-                tree = self.tree_of(audience)
-                return tree is not None and depth < DEEPEST and self.holds(tree, at, depth + 1)
+    def _since(self, node: Node, line: Timeline) -> int | None:
+        """Events are known for a look-back before each of the instants of the last look-back, and not for earlier ones."""
+        since = line.since(self._person.now)
+        bounded = since is not None and since <= self._person.now - self._person.index.look_back and self._reads_events(node)
+        return None if bounded else since
 
-    def _count(self, criterion: EventCount, at: int) -> int:
-        first, last = criterion.window.bounds(at)
-        times = self._times_of(criterion.match)
-        return max(0, int(np.searchsorted(times, last, "right") - np.searchsorted(times, first, "left")))
+    def _reads_events(self, node: Node, depth: int = 0) -> bool:
+        for criterion in criteria_of(node):
+            inner = self._person.tree_of(criterion.audience) if isinstance(criterion, MemberOf) and depth < DEEPEST else None
+            if any(True for _ in matches_of(criterion)) or (inner is not None and self._reads_events(inner, depth + 1)):
+                return True
+        return False
 
-    def _completed(self, criterion: SequenceTest, at: int) -> bool:
-        base = at - self.index.look_back
+    def _verdict(self, node: Node) -> Verdict:
+        now, line = self._person.now, self.timeline(node)
+        holds = line.at(now)
+        finding = self._finding(node, wanted=True) if isinstance(node, Leaf) else None
+        return Verdict(holds, self._since(node, line), line.next_turn(now), finding)
 
-        def keys_of(match: Match, first: int, last: int) -> Instants:
-            times = self._times_of(match)
-            return times[(times >= first) & (times <= last)] - base
+    def _finding(self, leaf: Leaf, *, wanted: bool) -> Finding:
+        return self._kinds[type(leaf.criterion)].finding(leaf.criterion, wanted=wanted != leaf.negated)
 
-        return len(holders(criterion, keys_of, at, self.index.look_back)) > 0
+    def _misses(self, tree: Node) -> tuple[Miss, ...]:
+        fewest = self._fewest(tree, True, "")
+        misses: dict[str, Miss] = {}
+        for leaf, wanted, node_id in fewest or ():
+            turns = self.timeline(leaf).next_turn(self._person.now)
+            misses.setdefault(node_id, Miss(node_id, wanted, self._finding(leaf, wanted=wanted), turns))
+        return tuple(misses.values())
 
-    def _times_of(self, match: Match) -> Instants:
-        """When the person did what the match reads, in their order."""
-        if match not in self._times:
-            people: Ordinals = np.array([self.ordinal])
-            _, times, codes = self.index.history(people)
-            self._times[match] = np.sort(times[np.isin(codes, self.index.codes_of(match))])
-        return self._times[match]
-
-    def _date(self, workspace: int, attribute: Property) -> int | None:
-        value = self.value_of(workspace, attribute)
-        return None if value is None else instant_of(value)
-
-    def _edges_after(self, tree: Node, now: int) -> Iterator[int]:
-        """The instants after `now` at which a criterion may turn, in their order."""
-        found: set[int] = set()
-        for criterion in self._criteria(tree):
-            match criterion:
-                case SequenceTest():
-                    after = criterion.not_followed_by
-                    edges = [*criterion.window.edges(), 0, *([after.within] if after and after.within is not None else [])]
-                    times = np.concatenate([self._times_of(match) for match in matches_of(criterion)])
-                case EventCount():
-                    edges, times = criterion.window.edges(), self._times_of(criterion.match)
-                case AttributeDate(workspace, attribute, window):
-                    date = self._date(workspace, attribute)
-                    edges, times = window.edges(), np.array([] if date is None else [date], np.int64)
-                case _:
-                    continue
-            for edge in edges:
-                found.update((times[times > now - edge] + edge).tolist())
-        yield from sorted(found)
-
-    def _criteria(self, tree: Node, depth: int = 0) -> Iterator[Criterion]:
-        """Those of the tree, and of the audiences that it reads."""
-        for criterion in criteria_of(tree):
-            yield criterion
-            if isinstance(criterion, MemberOf) and depth < DEEPEST and (inner := self.tree_of(criterion.audience)) is not None:
-                yield from self._criteria(inner, depth + 1)
-
-    def _verdict(self, node: Node, now: int) -> Verdict:
-        holds = self.holds(node, now)
+    def _fewest(self, node: Node, wanted: bool, node_id: str) -> list[tuple[Leaf, bool, str]] | None:
+        """The fewest leaves that would have to turn for the node to be what is wanted, each with what it would have to be; None: there is
+        no way. `node_id`: of the innermost node around that has one: a criterion may be several leaves here."""
+        node_id = node.id or node_id
         match node:
-            case Leaf(EventCount() as criterion, negated):
-                return Verdict(holds, self._count(criterion, now), _times_words(criterion.at_least, criterion.at_most, negated))
-            case Leaf(AttributeTest(workspace, attribute) | AttributeDate(workspace, attribute)):
-                return Verdict(holds, self.value_of(workspace, attribute), "")
             case Leaf():
-                return Verdict(holds, None, "")
-            case Not():
-                return Verdict(holds, None, "it is not so")
-            case Group(every):
-                return Verdict(holds, None, "every part holds" if every else "some part holds")
+                return [] if self.timeline(node).at(self._person.now) == wanted else [(node, wanted, node_id)]
+            case Not(inner):
+                return self._fewest(inner, not wanted, node_id)
+            case Group(every, nodes):
+                parts = [self._fewest(inner, wanted, node_id) for inner in nodes]
+                ways = [part for part in parts if part is not None]
+                if every == wanted:  # each part is needed
+                    return [leaf for part in ways for leaf in part] if len(ways) == len(parts) else None
+                return min(ways, key=len, default=None)
+
+    def _turn(self, tree: Node, at: int | None) -> Turn | None:
+        """The first criterion that turns at that instant."""
+        if at is None:
+            return None
+        for node in _nodes_of(tree):
+            if isinstance(node, Leaf) and (line := self.timeline(node)).at(at) != line.at(at - 1):
+                return Turn(node.id, self._kinds[type(node.criterion)].cause(node.criterion, at))
+        return None
 
 
-def _times_words(least: int, most: int, negated: bool) -> str:
-    """`2 or more`, `fewer than 3`, `exactly 1`, `not 2 to 4`."""
-    if most == UNBOUNDED:
-        return f"fewer than {least}" if negated else f"{least} or more"
-    words = str(least) if least == most else f"{least} to {most}"
-    return f"not {words}" if negated else f"exactly {words}" if least == most else words
+class _Memberships:
+    """Of other audiences: their trees, worked out the same way."""
+
+    def __init__(self, person: Person, depth: int) -> None:
+        self._person = person
+        self._depth = depth
+
+    def timeline(self, criterion: MemberOf) -> Timeline:
+        tree = self._person.tree_of(criterion.audience)
+        if tree is None or self._depth >= DEEPEST:
+            return constant(False)
+        return _Walk(self._person, self._depth + 1).timeline(tree)
+
+    def finding(self, criterion: MemberOf, *, wanted: bool) -> Inner:
+        """Why in the inner audience: of the outermost one only, so one level deep."""
+        tree = self._person.tree_of(criterion.audience)
+        found = None if tree is None or self._depth else _Walk(self._person, self._depth + 1).explanation(tree)
+        return Inner(criterion.audience, tree is not None, found)
+
+    def cause(self, criterion: MemberOf, at: int) -> Cause | None:
+        return None
 
 
 def _nodes_of(node: Node) -> Iterator[Node]:

@@ -533,16 +533,27 @@ class ExplainMembershipResponse(_message.Message):
     NODES_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     MOMENT_FIELD_NUMBER: _builtins.int
+    NEAR_MISSES_FIELD_NUMBER: _builtins.int
     member: _builtins.bool
     since_ms: _builtins.int
-    """0: not known."""
+    """From when `member` has been what it is: by the facts as they are known now, each at its own time, so that an event that came late counts
+    from its own time on, and events that are no longer kept count as if they had not been. 0: for as long as anybody can know; where events
+    decide, that is the look-back.
+    """
     next_change_ms: _builtins.int
     """When it changes by time alone. 0: never."""
     summary: _builtins.str
+    """The whole in a few sentences."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeVerdict]: ...
     @_builtins.property
     def moment(self) -> Global___Moment: ...
+    @_builtins.property
+    def near_misses(self) -> _containers.RepeatedCompositeFieldContainer[Global___NearMiss]:
+        """Of somebody who is out: the fewest criteria that would have to turn; all of them would have to. Empty for a member, and where no
+        criterion can help.
+        """
+
     def __init__(
         self,
         *,
@@ -552,10 +563,11 @@ class ExplainMembershipResponse(_message.Message):
         nodes: _abc.Iterable[Global___NodeVerdict] | None = ...,
         summary: _builtins.str = ...,
         moment: Global___Moment | None = ...,
+        near_misses: _abc.Iterable[Global___NearMiss] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["moment", b"moment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["member", b"member", "moment", b"moment", "next_change_ms", b"next_change_ms", "nodes", b"nodes", "since_ms", b"since_ms", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member", b"member", "moment", b"moment", "near_misses", b"near_misses", "next_change_ms", b"next_change_ms", "nodes", b"nodes", "since_ms", b"since_ms", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -563,16 +575,34 @@ Global___ExplainMembershipResponse: _TypeAlias = ExplainMembershipResponse  # no
 
 @_typing.final
 class NodeVerdict(_message.Message):
+    """One node of the definition."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NODE_ID_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     BOUND_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    NEXT_CHANGE_MS_FIELD_NUMBER: _builtins.int
+    INNER_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     holds: _builtins.bool
     value: _builtins.str
+    """What was found. Empty for a group."""
     bound: _builtins.str
+    """What is asked."""
+    subject: _builtins.str
+    """What a criterion looks at: `'buy' events`, `the attribute plan`. Empty for a group."""
+    since_ms: _builtins.int
+    """As of the whole."""
+    next_change_ms: _builtins.int
+    """As of the whole."""
+    @_builtins.property
+    def inner(self) -> Global___InnerMembership:
+        """Of a membership of another audience: why in that one."""
+
     def __init__(
         self,
         *,
@@ -580,11 +610,85 @@ class NodeVerdict(_message.Message):
         holds: _builtins.bool = ...,
         value: _builtins.str = ...,
         bound: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        since_ms: _builtins.int = ...,
+        next_change_ms: _builtins.int = ...,
+        inner: Global___InnerMembership | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inner", b"inner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "holds", b"holds", "node_id", b"node_id", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "holds", b"holds", "inner", b"inner", "next_change_ms", b"next_change_ms", "node_id", b"node_id", "since_ms", b"since_ms", "subject", b"subject", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeVerdict: _TypeAlias = NodeVerdict  # noqa: Y015
+
+@_typing.final
+class NearMiss(_message.Message):
+    """What would have to be otherwise."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    TURNS_MS_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    missing: _builtins.str
+    """In words: `1 more 'buy' event by 2026-12-03 13:00 UTC`."""
+    turns_ms: _builtins.int
+    """When time alone turns it. 0: never."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        missing: _builtins.str = ...,
+        turns_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing", b"missing", "node_id", b"node_id", "turns_ms", b"turns_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NearMiss: _TypeAlias = NearMiss  # noqa: Y015
+
+@_typing.final
+class InnerMembership(_message.Message):
+    """One level deep: audiences inside of this one are criteria like others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    NEXT_CHANGE_MS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    NEAR_MISSES_FIELD_NUMBER: _builtins.int
+    audience_id: _builtins.int
+    active: _builtins.bool
+    """One that is not active has no members."""
+    member: _builtins.bool
+    since_ms: _builtins.int
+    next_change_ms: _builtins.int
+    summary: _builtins.str
+    @_builtins.property
+    def near_misses(self) -> _containers.RepeatedCompositeFieldContainer[Global___NearMiss]: ...
+    def __init__(
+        self,
+        *,
+        audience_id: _builtins.int = ...,
+        active: _builtins.bool = ...,
+        member: _builtins.bool = ...,
+        since_ms: _builtins.int = ...,
+        next_change_ms: _builtins.int = ...,
+        summary: _builtins.str = ...,
+        near_misses: _abc.Iterable[Global___NearMiss] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "audience_id", b"audience_id", "member", b"member", "near_misses", b"near_misses", "next_change_ms", b"next_change_ms", "since_ms", b"since_ms", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InnerMembership: _TypeAlias = InnerMembership  # noqa: Y015

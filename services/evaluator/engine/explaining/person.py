@@ -1,0 +1,77 @@
+"""One person, as far as anybody knows: what the index and the columns hold, and what is told beside them of the past."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from ..events import EventIndex
+from ..facts import Events, Instants, Ordinals, Property, Series, Value
+from ..periods import FAR
+from ..tree import Activity, Match, Node
+
+
+class Past(NamedTuple):
+    """What the engine doesn't keep of one person: events from before the look-back, and the changes of values that led to the present
+    ones, by workspace and property, in the order in which they were told."""
+
+    events: Mapping[Series, Events]
+    changes: Mapping[tuple[int, Property], Sequence[tuple[int, Value | None]]]
+
+
+NO_PAST = Past({}, {})
+
+
+class Version(NamedTuple):
+    """A value and the first and the last instant at which it is held."""
+
+    first: int
+    last: int
+    value: Value
+
+
+@dataclass
+class Person:
+    """`now` is the engine's."""
+
+    index: EventIndex
+    ordinal: int
+    now: int
+    value_of: Callable[[int, Property], Value | None]
+    is_active: Callable[[Activity], bool]
+    tree_of: Callable[[int], Node | None]  # of another audience; None where it isn't active
+    past: Past = NO_PAST
+    _times: dict[Match, Instants] = field(default_factory=dict)
+
+    def times_of(self, match: Match) -> Instants:
+        """When the person did what the match reads, in order."""
+        if match not in self._times:
+            people: Ordinals = np.array([self.ordinal])
+            _, times, codes = self.index.history(people)
+            kept = times >= self.now - self.index.look_back
+            present = times[kept & np.isin(codes, self.index.codes_of(match))]
+            self._times[match] = np.sort(np.concatenate([present, *self._earlier(match)]))
+        return self._times[match]
+
+    def _earlier(self, match: Match) -> list[Instants]:
+        edge = self.now - self.index.look_back
+        found = (np.asarray(events[1], np.int64) for series, events in self.past.events.items() if match.reads(series))
+        return [times[times < edge] for times in found]
+
+    def versions_of(self, workspace: int, attribute: Property) -> list[Version]:
+        """The values of a property, the last one the present one; times without a value are left out. A change that is told for a time to
+        come counts from now on, as it does in the columns."""
+        told = sorted(((min(time, self.now), value) for time, value in self.past.changes.get((workspace, attribute), ())), key=_time)
+        firsts = [time for time, _ in told] or [-FAR]
+        values = [*(value for _, value in told[:-1]), self.value_of(workspace, attribute)]
+        lasts = [*(first - 1 for first in firsts[1:]), FAR]
+        return [
+            Version(first, last, value)
+            for first, last, value in zip(firsts, lasts, values, strict=True)
+            if value is not None and first <= last
+        ]
+
+
+def _time(change: tuple[int, Value | None]) -> int:
+    return change[0]

@@ -1,0 +1,298 @@
+"""One person explained: what is said of now, of the past and of the time to come is what the reference says at those instants."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from muster.definition.v1 import definition_pb2 as pb
+
+from services.evaluator.engine import Compiled, Engine, Series, compile_definition
+from services.evaluator.engine.explain import Explanation, Verdict
+from services.evaluator.engine.explaining.findings import Active, Cause, Counted, Followed, Held, Inner
+from services.evaluator.engine.explaining.person import Past
+from services.evaluator.engine.facts import Property, PropertyKind
+from tests.evaluator.engine import definitions as d
+from tests.evaluator.engine.test_sequences import sequence, sequences
+from tests.model import reference
+from tests.model.facts import AttributeChange, Event, Person, Value
+
+HOUR, DAY = 3_600_000, 86_400_000
+NOW = 1_709_600_000_000  # 5 March 2024, 00:53:20 UTC
+TODAY = datetime.fromtimestamp(NOW // 1000, UTC).date()
+WORKSPACES = {1: [11]}
+LOOK_BACK = 2 * DAY
+ANNA = 3
+BUY = Series(11, d.CUSTOM, "buy")
+
+
+class Story:
+    """What was ever told about Anna, for the engine and for the reference. Times are from NOW."""
+
+    def __init__(self, events: list[tuple[str, int]], changes: list[tuple[str, Value | None, int]] = ()) -> None:  # type: ignore[assignment]
+        self.events = [Event(11, d.CUSTOM, name, NOW + at) for name, at in events]
+        self.changes = [AttributeChange(1, name, value, NOW + at) for name, value, at in changes]
+        self.active: dict[int, reference.Audience] = {}
+        self.engine = Engine(look_back_ms=LOOK_BACK, now_ms=NOW)
+        self.engine.add_activity(1, np.array([ANNA]))
+        for event in self.events:
+            self.engine.load_events(Series(11, event.type, event.name), np.array([ANNA]), np.array([event.time_ms]))
+        for change in self.changes:
+            self.engine.load_attributes(1, change.attribute, np.array([ANNA]), [change.value], np.array([change.time_ms]))
+
+    def activate(self, audience: int, root: pb.Node) -> None:
+        self.active[audience] = reference.Audience(d.definition(root), (1,))
+        self.engine.activate(audience, compiled(root))
+
+    def explain(self, root: pb.Node) -> Explanation:
+        """With all of the past."""
+        events: dict[Series, Any] = {}
+        for event in self.events:
+            ordinals, times = events.get(Series(11, event.type, event.name), (np.empty(0, np.int64), np.empty(0, np.int64)))
+            events[Series(11, event.type, event.name)] = np.append(ordinals, ANNA), np.append(times, event.time_ms)
+        changes: dict[tuple[int, Property], list[tuple[int, Value | None]]] = {}
+        for change in self.changes:
+            attribute = Property(PropertyKind.USER_ATTRIBUTE, change.attribute)
+            changes.setdefault((1, attribute), []).append((change.time_ms, change.value))
+        return self.engine.explain(compiled(root), ANNA, Past(events, changes))
+
+    def holds(self, root: pb.Node, at: int) -> bool:
+        """What the reference says of that instant, by what was known by then of what has a time of its own."""
+        person = Person({1}, set(), self.events, [change for change in self.changes if change.time_ms <= at])
+        found = reference.members(
+            d.definition(root), {ANNA: person}, at, workspaces=WORKSPACES, workspace_ids=[1], look_back_ms=LOOK_BACK, active=self.active
+        )
+        return ANNA in found
+
+
+def compiled(root: pb.Node) -> Compiled:
+    return compile_definition(d.definition(root), workspaces=WORKSPACES, workspace_ids=[1], look_back_ms=LOOK_BACK)
+
+
+def named(node: pb.Node, prefix: str = "n") -> pb.Node:
+    """With an id for each node."""
+    for number, one in enumerate(all_nodes(node)):
+        one.id = f"{prefix}{number}"
+    return node
+
+
+def all_nodes(node: pb.Node) -> Iterator[pb.Node]:
+    yield node
+    for inner in [*node.all.nodes, *node.any.nodes, *([node.exclude.node] if node.HasField("exclude") else [])]:
+        yield from all_nodes(inner)
+
+
+# --- against the reference
+
+edges = st.sampled_from([0, HOUR, HOUR, 2 * HOUR, DAY, DAY, 2 * DAY, 3 * DAY, 4 * DAY, 30 * DAY])
+past = st.builds(lambda edge, near: min(0, -edge + near), edges, st.integers(-1, 1))
+offsets = past | past | st.builds(lambda edge, near: edge + near, edges, st.integers(-1, 1))
+days = st.integers(-3, 3).map(lambda n: TODAY + timedelta(days=n))
+values = st.sampled_from(["blue", "blue", "5", "straße", "", None, 5, True]) | days.map(lambda day: day.isoformat())
+told_events = st.lists(st.tuples(st.sampled_from(["buy", "buy", "view", "cart"]), offsets), max_size=10)
+told_changes = st.lists(st.tuples(d.attributes, values, past), max_size=5)
+inner_trees = d.nodes(days, workspaces=[1]) | sequences | st.builds(d.all_of, sequences, sequences)
+trees = d.nodes(days, workspaces=[1], audiences=[101]) | inner_trees
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=SLOW)
+@given(events=told_events, changes=told_changes, tree=trees, inner=inner_trees, samples=st.lists(offsets, max_size=6))
+def test_each_node_is_and_was_and_will_be_what_the_reference_says(
+    events: list[tuple[str, int]], changes: list[tuple[str, Value | None, int]], tree: pb.Node, inner: pb.Node, samples: list[int]
+) -> None:
+    story = Story(events, changes)
+    story.activate(101, inner)
+    explained = story.explain(named(tree))
+    whole = Verdict(explained.member, explained.since_ms, explained.next_change_ms, None)
+    verdicts = [(tree, whole), *((node, explained.nodes[node.id]) for node in all_nodes(tree))]
+    for node, verdict in verdicts:
+        assert story.holds(node, NOW) == verdict.holds
+        first, last = NOW - LOOK_BACK + 1, NOW + 3 * LOOK_BACK
+        if verdict.since_ms is not None:
+            assert story.holds(node, verdict.since_ms) == verdict.holds
+            assert story.holds(node, verdict.since_ms - 1) != verdict.holds
+            first = verdict.since_ms
+        if verdict.next_change_ms is not None:
+            assert story.holds(node, verdict.next_change_ms) != verdict.holds
+            last = verdict.next_change_ms - 1
+        for instant in [first, last, *(NOW + at for at in samples)]:
+            if first <= instant <= last:
+                assert story.holds(node, instant) == verdict.holds
+
+
+def flipped(node: pb.Node, turned: set[str], nodes: dict[str, Verdict]) -> bool:
+    """The tree, were some of its criteria the opposite of what they are."""
+    match node.WhichOneof("kind"):
+        case "everyone":
+            return True
+        case "all":
+            return all(flipped(part, turned, nodes) for part in node.all.nodes)
+        case "any":
+            return any(flipped(part, turned, nodes) for part in node.any.nodes)
+        case "exclude":
+            return not flipped(node.exclude.node, turned, nodes)
+    return nodes[node.id].holds != (node.id in turned)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
+@given(events=told_events, changes=told_changes, tree=inner_trees)
+def test_near_misses_are_a_smallest_set_of_criteria_that_would_have_to_turn(
+    events: list[tuple[str, int]], changes: list[tuple[str, Value | None, int]], tree: pb.Node
+) -> None:
+    explained = Story(events, changes).explain(named(tree))
+    if explained.member:
+        assert explained.misses == ()
+        return
+    turning = [node_id for node_id, verdict in explained.nodes.items() if verdict.finding is not None]
+    smallest = next(
+        (size for size in range(1, len(turning) + 1) for some in combinations(turning, size) if flipped(tree, set(some), explained.nodes)),
+        0,
+    )
+    assert len(explained.misses) == smallest
+    if smallest:
+        assert flipped(tree, {miss.node_id for miss in explained.misses}, explained.nodes)
+    for miss in explained.misses:
+        assert miss.wanted != explained.nodes[miss.node_id].holds
+        assert miss.turns_ms == explained.nodes[miss.node_id].next_change_ms
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
+@given(events=told_events, criterion=d.events(days))
+def test_with_the_events_that_are_missing_a_count_is_right(events: list[tuple[str, int]], criterion: pb.Node) -> None:
+    story = Story(events)
+    explained = story.explain(named(d.all_of(criterion)))
+    if explained.member or not explained.misses:
+        return
+    (miss,) = explained.misses
+    assert isinstance(miss.finding, Counted)
+    match, finding = criterion.criterion.event.match, miss.finding
+    if finding.more is not None and finding.until_ms is not None and finding.until_ms >= NOW and match.WhichOneof("name_match") == "name":
+        more = Story([*events, *[(match.name, finding.until_ms - NOW)] * finding.more])
+        if not any(NOW < event.time_ms <= finding.until_ms for event in story.events):
+            assert more.holds(criterion, finding.until_ms) or match.type != d.CUSTOM or list(match.input_ids) not in ([], [11])
+
+
+# --- in literals
+
+
+def test_a_member_of_ever_since_an_event() -> None:
+    explained = Story([("buy", -HOUR)]).explain(named(d.event("buy")))
+    assert explained == Explanation(
+        True,
+        NOW - HOUR,
+        NOW - HOUR + LOOK_BACK + 1,
+        ("n0", Cause(NOW - HOUR, enters=False)),  # type: ignore[arg-type]
+        {"n0": Verdict(True, NOW - HOUR, NOW - HOUR + LOOK_BACK + 1, Counted(1))},
+        (),
+    )
+
+
+def test_an_event_that_came_late_counts_from_its_own_time() -> None:
+    story = Story([])
+    story.engine.activate(1, compiled(d.event("buy")))
+    story.engine.round(NOW + HOUR, {BUY: (np.array([ANNA]), np.array([NOW - DAY]))})
+    assert story.engine.explain(compiled(d.event("buy")), ANNA).since_ms == NOW - DAY
+
+
+def test_what_was_so_for_the_whole_look_back_has_no_beginning() -> None:
+    assert Story([]).explain(d.event("buy", "< 3")).since_ms is None
+    assert Story([("buy", -DAY - at) for at in (0, LOOK_BACK, -1 - DAY)]).explain(d.event("buy")).since_ms is None
+    assert Story([("buy", -LOOK_BACK)]).explain(d.event("buy")).since_ms is None
+    assert Story([("buy", -LOOK_BACK + 1)]).explain(d.event("buy")).since_ms == NOW - LOOK_BACK + 1
+
+
+def test_values_are_known_beyond_the_look_back() -> None:
+    story = Story([], [("colour", "red", -400 * DAY), ("colour", "blue", -300 * DAY), ("colour", "Blue", -DAY)])
+    assert story.explain(d.attribute("colour", d.text("equals", "blue"))).since_ms == NOW - 300 * DAY
+    assert story.explain(d.attribute("colour", d.presence("exists"))).since_ms == NOW - 400 * DAY
+    assert story.explain(d.attribute("age", d.presence("not_exists"))).since_ms is None
+
+
+def test_more_are_missing_until_the_oldest_leaves() -> None:
+    story = Story([("buy", -HOUR), ("buy", -2 * HOUR)])
+    explained = story.explain(named(d.event("buy", ">= 4", d.last("1d"))))
+    assert explained.misses == (("n0", True, Counted(2, more=2, until_ms=NOW - 2 * HOUR + DAY), None),)
+    assert Story([]).explain(named(d.event("buy"))).misses == (("n0", True, Counted(0, more=1), None),)
+
+
+def test_too_many_leave_from_the_oldest_on() -> None:
+    story = Story([("buy", -HOUR), ("buy", -2 * HOUR), ("buy", -3 * HOUR)])
+    explained = story.explain(named(d.event("buy", "< 2", d.last("1d"))))
+    gone = NOW - 2 * HOUR + DAY + 1
+    assert explained.misses == (("n0", True, Counted(3, fewer=2, gone_ms=gone), gone),)
+    assert explained.turn == ("n0", Cause(NOW - 2 * HOUR, enters=False))
+    unwanted = story.explain(named(d.exclude(d.event("buy"))))
+    assert unwanted.misses[0].node_id == "n1"
+    assert not unwanted.misses[0].wanted
+    assert unwanted.misses[0].finding == Counted(3, fewer=3, gone_ms=NOW - HOUR + LOOK_BACK + 1)
+
+
+def test_a_number_between_may_be_missed_on_both_sides() -> None:
+    explained = Story([("buy", -HOUR)] * 3).explain(named(d.event("buy", "!= 3")))
+    (miss,) = explained.misses
+    assert isinstance(miss.finding, Counted)
+    assert (miss.finding.more, miss.finding.fewer) == (1, 1)
+
+
+def test_a_sequence_tells_how_far_it_went() -> None:
+    three = named(sequence("view", "cart", "buy 1h"))
+    for events, found in (
+        ([], Followed(0, 3)),
+        ([("cart", -HOUR)], Followed(0, 3)),
+        ([("view", -2 * HOUR)], Followed(1, 3, NOW - 2 * HOUR)),
+        ([("view", -3 * HOUR), ("view", 0), ("cart", -2 * HOUR), ("buy", 0)], Followed(2, 3, NOW - 2 * HOUR)),
+    ):
+        assert Story(events).explain(three).misses == (("n0", True, found, None),)
+
+
+def test_a_sequence_tells_what_followed_it() -> None:
+    events = [("cart", -2 * HOUR), ("buy", -HOUR)]
+    found = Followed(1, 1, NOW - 2 * HOUR, followed_ms=NOW - HOUR)
+    for unless in ("buy", "buy 6h"):
+        assert Story(events).explain(named(sequence("cart", unless=unless))).misses[0].finding == found
+
+
+def test_a_sequence_tells_when_it_is_over_without_the_event() -> None:
+    explained = Story([("cart", -2 * HOUR)]).explain(named(sequence("cart", unless="buy 6h")))
+    assert explained.misses == (("n0", True, Followed(1, 1, NOW - 2 * HOUR, due_ms=NOW + 4 * HOUR), NOW + 4 * HOUR),)
+    assert explained.turn == ("n0", Cause(NOW - 2 * HOUR, enters=None))
+
+
+def test_a_sequence_ends_with_the_event_that_is_to_come() -> None:
+    explained = Story([("cart", -2 * HOUR), ("buy", HOUR)]).explain(named(sequence("cart", unless="buy")))
+    assert (explained.member, explained.since_ms, explained.next_change_ms) == (True, NOW - 2 * HOUR, NOW + HOUR)
+    assert explained.turn == ("n0", Cause(NOW + HOUR, enters=True, step=None))
+
+
+def test_the_inner_audience_is_explained_one_level_deep() -> None:
+    story = Story([])
+    story.activate(101, named(d.event("buy"), "inner"))
+    story.activate(102, d.member_of(101))
+    explained = story.explain(named(d.member_of(101)))
+    (miss,) = explained.misses
+    assert isinstance(miss.finding, Inner)
+    assert miss.finding.explanation is not None
+    assert miss.finding.explanation.misses == (("inner0", True, Counted(0, more=1), None),)
+    outer = story.explain(named(d.member_of(102))).misses[0].finding
+    assert isinstance(outer, Inner)
+    assert outer.explanation is not None
+    assert outer.explanation.misses[0].finding == Inner(101, active=True, explanation=None)
+    assert story.explain(named(d.member_of(103))).misses[0].finding == Inner(103, active=False, explanation=None)
+
+
+def test_somebody_of_another_workspace_misses_the_audiences() -> None:
+    explained = Story([]).engine.explain(compiled(named(d.everyone())), 5)
+    assert explained.misses == (("", True, Active(False), None),)
+
+
+def test_a_value_is_told_as_it_is() -> None:
+    explained = Story([], [("plan", "free", -DAY)]).explain(named(d.attribute("plan", d.text("equals", "pro"))))
+    assert explained.misses == (("n0", True, Held("free"), None),)
+
+
+def test_where_nobody_can_belong_nothing_is_missing() -> None:
+    assert Story([]).explain(named(d.exclude(d.everyone()))).misses == ()

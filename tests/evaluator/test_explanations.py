@@ -1,0 +1,213 @@
+"""What a marketer reads about one person, sentence by sentence."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import numpy as np
+import pytest
+from muster.definition.v1 import audience_pb2
+from muster.definition.v1 import definition_pb2 as pb
+from muster.evaluator.v1 import evaluator_service_pb2 as evaluator_pb
+from muster.ingest.v1 import event_type_pb2
+
+from services.evaluator.engine import Compiled, Engine, Series, compile_definition
+from services.evaluator.engine.facts import Value
+from services.evaluator.explanations import Teller
+from tests.evaluator.engine import definitions as d
+from tests.evaluator.engine.test_explain import named
+from tests.evaluator.engine.test_sequences import sequence
+
+HOUR, DAY = 3_600_000, 86_400_000
+NOW = int(datetime(2026, 9, 9, 13, tzinfo=UTC).timestamp()) * 1000
+INSTALL, SESSION, COMMERCE = event_type_pb2.EVENT_TYPE_INSTALL, event_type_pb2.EVENT_TYPE_SESSION_START, event_type_pb2.EVENT_TYPE_COMMERCE
+ANNA = 3
+
+
+class World:
+    """Audience 1 is asked about; Anna is the one who is asked about."""
+
+    def __init__(self, *events: tuple[int, str, int], look_back_days: int = 30, inner: pb.Node | None = None, **values: Value) -> None:
+        self._look_back_days = look_back_days
+        self.engine = Engine(look_back_ms=look_back_days * DAY, now_ms=NOW)
+        self.engine.add_activity(1, np.array([ANNA]))
+        for type_, name, at in events:
+            self.engine.load_events(Series(11, type_, name), np.array([ANNA]), np.array([NOW + at]))
+        for name, value in values.items():
+            self.engine.load_attributes(1, name, np.array([ANNA]), [value], np.array([NOW - DAY]))
+        self._audiences = {}
+        if inner is not None:
+            self._audiences[2] = audience_pb2.Audience(audience_id=2, name="Buyers", definition=d.definition(named(inner, "i")))
+            self.engine.activate(2, self._compiled(self._audiences[2].definition))
+
+    def _compiled(self, definition: pb.Definition) -> Compiled:
+        return compile_definition(definition, workspaces={1: [11]}, workspace_ids=[1], look_back_ms=self._look_back_days * DAY)
+
+    def told(self, root: pb.Node) -> evaluator_pb.ExplainMembershipResponse:
+        audience = audience_pb2.Audience(audience_id=1, name="Asked", definition=d.definition(named(root)))
+        explanation = self.engine.explain(self._compiled(audience.definition), ANNA)
+        return Teller(self._audiences, self._look_back_days, NOW).response(audience, explanation, evaluator_pb.Moment())
+
+    def summary(self, root: pb.Node) -> str:
+        return self.told(root).summary
+
+    def missing(self, root: pb.Node) -> list[str]:
+        return [near.missing for near in self.told(root).near_misses]
+
+
+def sessions(*at: int) -> list[tuple[int, str, int]]:
+    return [(SESSION, "", instant) for instant in at]
+
+
+few_sessions = d.event(frequency="< 3", type=SESSION)
+
+
+def test_too_many_sessions() -> None:
+    world = World(*sessions(-27 * DAY, -2 * DAY, -HOUR))
+    assert world.summary(few_sessions) == (
+        "Not in the audience since 2026-09-09 12:00 UTC: 3 sessions in the last 30 days, and it must be fewer than 3. "
+        "Enters on 2026-09-12 13:00 UTC by time alone, when the session of 2026-08-13 13:00 UTC leaves the window."
+    )
+    assert world.missing(few_sessions) == ["1 session too many; the oldest leaves the window on 2026-09-12 13:00 UTC"]
+    assert World(*sessions(-5 * DAY, -4 * DAY, -2 * DAY, -HOUR)).missing(few_sessions) == [
+        "2 sessions too many; the oldest 2 have left the window on 2026-10-05 13:00 UTC"
+    ]
+
+
+def test_the_seed_audience_from_inside() -> None:
+    root = d.all_of(d.event(type=INSTALL, when=d.last("72h")), few_sessions)
+    assert World((INSTALL, "", -4 * HOUR), *sessions(-HOUR)).summary(root) == (
+        "In the audience since 2026-09-09 09:00 UTC. "
+        "Leaves on 2026-09-12 09:00 UTC by time alone, when the install of 2026-09-09 09:00 UTC leaves the window."
+    )
+    assert World(*sessions(-HOUR)).summary(few_sessions) == "In the audience."
+
+
+def test_every_criterion_that_fails_is_told() -> None:
+    root = d.all_of(d.event(type=INSTALL, when=d.last("72h")), few_sessions)
+    assert (
+        World(*sessions(-3, -2, -1))
+        .told(root)
+        .summary.startswith(
+            "Not in the audience: no installs in the last 72 hours, and it must be 1 or more; "
+            "3 sessions in the last 30 days, and it must be fewer than 3."
+        )
+    )
+
+
+def test_of_several_ways_the_shortest_is_told() -> None:
+    root = d.any_of(d.all_of(d.event("a"), d.event("b")), d.attribute("plan", d.text("equals", "pro")))
+    assert World(plan="free").summary(root) == "Not in the audience: the attribute plan is 'free', and it must be 'pro'."
+
+
+def test_more_purchases_are_missing() -> None:
+    root = d.event("purchase", ">= 3", d.last("7d"), type=COMMERCE)
+    world = World((COMMERCE, "purchase", -DAY), (COMMERCE, "purchase", -2 * DAY))
+    assert world.missing(root) == ["1 more purchase by 2026-09-14 13:00 UTC"]
+    assert world.summary(root) == "Not in the audience: 2 purchases in the last 7 days, and it must be 3 or more."
+    assert World().missing(root) == ["3 more purchases"]
+    assert World().missing(d.event("buy", when=pb.Period(before=d.day(date(2026, 9, 1))))) == ["1 more 'buy' event, but the period is over"]
+
+
+def test_what_is_excluded_is_told_as_such() -> None:
+    assert World((d.CUSTOM, "buy", -HOUR)).summary(d.exclude(d.event("buy", when=d.last("2d")))) == (
+        "Not in the audience since 2026-09-09 12:00 UTC: 1 'buy' event in the last 2 days, and it must not be 1 or more. "
+        "Enters on 2026-09-11 12:00 UTC by time alone, when the 'buy' event of 2026-09-09 12:00 UTC leaves the window."
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "test", "words"),
+    [
+        ("free", d.text("equals", "pro"), "is 'free', and it must be 'pro'"),
+        (None, d.text("equals", "pro"), "is not known, and it must be 'pro'"),
+        ("gold member", d.text("not_contains", "gold"), "is 'gold member', and it must not contain 'gold'"),
+        ("x", d.text("in", "a", "b"), "is 'x', and it must be one of 'a', 'b'"),
+        (5, d.number("between", "6", "9"), "is 5, and it must be 6 to 9"),
+        (5, d.number("<=", "4"), "is 5, and it must be 4 or less"),
+        (False, d.boolean(True), "is false, and it must be true"),
+        (("tea", "milk"), d.listed("includes", "soy"), "is [tea, milk], and it must include 'soy'"),
+        (None, d.presence("exists"), "is not known, and it must exist"),
+        ("x", d.presence("not_exists"), "is 'x', and it must not exist"),
+    ],
+)
+def test_a_value_and_what_it_must_be(value: Value | None, test: pb.ValueTest, words: str) -> None:
+    world = World(plan=value) if value is not None else World()
+    assert world.summary(d.attribute("plan", test)) == f"Not in the audience: the attribute plan {words}."
+
+
+def test_a_date_comes_into_the_window() -> None:
+    root = d.attribute("renewal", d.dated(d.ago("3d", "1d")))
+    assert World(renewal="2026-09-10").summary(root) == (
+        "Not in the audience: the attribute renewal is '2026-09-10', and it must be between 3 days and 1 day ago. "
+        "Enters on 2026-09-11 00:00 UTC by time alone, when the attribute renewal, 2026-09-10 00:00 UTC, comes into the window."
+    )
+
+
+abandoned = sequence("cart", unless="buy 6h")
+
+
+def test_a_sequence_step_by_step() -> None:
+    three = sequence("view", "cart 2h", "buy", when=d.last("7d"))
+    assert World().summary(three) == "Not in the audience: no 'view' events in the last 7 days, the first of 3 steps."
+    assert World((d.CUSTOM, "view", -HOUR)).summary(three) == (
+        "Not in the audience: no 'cart' events within 2 hours after the 'view' event of 2026-09-09 12:00 UTC, which is step 2 of 3."
+    )
+    done = World((d.CUSTOM, "view", -3 * HOUR), (d.CUSTOM, "cart", -2 * HOUR), (d.CUSTOM, "buy", -HOUR))
+    assert done.summary(d.exclude(three)).startswith(
+        "Not in the audience since 2026-09-09 12:00 UTC: the sequence is complete with the 'buy' event of 2026-09-09 12:00 UTC, "
+        "and it must not be. Enters on 2026-09-16 10:00 UTC by time alone, when the 'view' event of 2026-09-09 10:00 UTC leaves the window."
+    )
+
+
+def test_a_sequence_that_waits_for_its_time() -> None:
+    assert World((d.CUSTOM, "cart", -2 * HOUR)).summary(abandoned) == (
+        "Not in the audience: it is open until 2026-09-09 17:00 UTC whether 'buy' events follow the 'cart' event of 2026-09-09 11:00 UTC. "
+        "Enters on 2026-09-09 17:00 UTC by time alone, "
+        "when 6 hours have passed since the 'cart' event of 2026-09-09 11:00 UTC without 'buy' events."
+    )
+
+
+def test_a_sequence_that_was_followed() -> None:
+    assert World((d.CUSTOM, "cart", -2 * HOUR), (d.CUSTOM, "buy", -HOUR)).summary(abandoned) == (
+        "Not in the audience: the 'buy' event of 2026-09-09 12:00 UTC followed the 'cart' event of 2026-09-09 11:00 UTC, and none must."
+    )
+
+
+def test_the_reasons_of_an_inner_audience_are_told_too() -> None:
+    world = World(inner=d.event("purchase", type=COMMERCE))
+    assert world.summary(d.member_of(2)) == (
+        "Not in the audience: they are not in audience 2 (Buyers), and must be "
+        "(no purchases in the last 30 days, and it must be 1 or more)."
+    )
+    inner = world.told(d.member_of(2)).nodes[0].inner
+    assert (inner.active, inner.member) == (True, False)
+    assert inner.summary == "Not in the audience: no purchases in the last 30 days, and it must be 1 or more."
+    assert [near.missing for near in inner.near_misses] == ["1 more purchase"]
+    assert World().summary(d.member_of(9)) == "Not in the audience: audience 9 is not active, so nobody is in it."
+    member = World((COMMERCE, "purchase", -HOUR), inner=d.event("purchase", type=COMMERCE))
+    assert member.summary(d.exclude(d.member_of(2))) == (
+        "Not in the audience since 2026-09-09 12:00 UTC: they are in audience 2 (Buyers), and must not be. "
+        "Enters on 2026-10-09 12:00 UTC by time alone, when membership of audience 2 changes."
+    )
+
+
+def test_what_nobody_can_be() -> None:
+    assert World().summary(d.exclude(d.everyone())) == "Not in the audience: no criterion can be otherwise."
+
+
+def test_each_node_has_its_figures() -> None:
+    root = d.all_of(d.event(type=INSTALL, when=d.last("72h")), d.attribute("plan", d.text("equals", "pro")), abandoned)
+    told = World((INSTALL, "", -4 * HOUR), (d.CUSTOM, "cart", -2 * HOUR), plan="pro").told(root)
+    assert [(node.subject, node.holds, node.value, node.bound) for node in told.nodes] == [
+        ("", False, "", "every part holds"),
+        ("installs", True, "1", "1 or more in the last 72 hours"),
+        ("the attribute plan", True, "pro", "must be 'pro'"),
+        ("'cart' events, not followed by 'buy' events within 6 hours", False, "1 of 1 steps", "in the last 30 days"),
+    ]
+    assert [(node.since_ms, node.next_change_ms) for node in told.nodes[1:]] == [
+        (NOW - 4 * HOUR, NOW + 68 * HOUR + 1),
+        (0, 0),
+        (0, NOW + 4 * HOUR),
+    ]
+    assert [(near.node_id, near.turns_ms) for near in told.near_misses] == [("n3", NOW + 4 * HOUR)]
