@@ -1,25 +1,35 @@
-"""The evaluator's gRPC methods. Questions are answered between two rounds, from what is committed."""
+"""The evaluator's gRPC methods. Questions are answered between two rounds, from what is committed.
+
+What other evaluators own they answer, and the parts are added up.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
+import grpc
 import numpy as np
 from grpc.aio import ServicerContext
 from muster.evaluator.v1 import evaluator_service_pb2 as pb
 from muster.evaluator.v1 import evaluator_service_pb2_grpc as rpc
 
 from services.chassis.auth import account_of
+from services.chassis.client import Metadata
 from services.chassis.clock import Clock
-from services.chassis.errors import Invalid, NotFound
+from services.chassis.errors import Invalid, NotFound, from_rpc_error
+from services.chassis.partition import partition_of
+from services.evaluator import sums
 from services.evaluator.engine.compile import Malformed, Unsupported
+from services.evaluator.peers import PATIENCE_SECONDS, Partitions, Peers, asked_for
 from services.evaluator.people import Mpids
 from services.evaluator.rounds import Account, Rounds
 from services.evaluator.statistics import history, volatility
 
 Context = ServicerContext[Any, Any]
+T = TypeVar("T")
 
 _CHUNK_MPIDS = 50_000
 _STEPS_MS = {pb.HISTORY_STEP_HOUR: 3_600_000, pb.HISTORY_STEP_DAY: 86_400_000}
@@ -28,6 +38,9 @@ _STEPS_MAX = 10_000
 # A watcher hears of changes no more often than this, and of a moment without changes no less often than that.
 _WATCH_PAUSE_SECONDS = 0.25
 _WATCH_QUIET_SECONDS = 5.0
+_WATCH_OTHERS_SECONDS = 1.0
+# While partitions move, which may take as long as to build an index, a watcher waits.
+_WATCH_PATIENCE_SECONDS = 30.0
 
 
 class AudienceNotFound(NotFound):
@@ -41,8 +54,9 @@ class ProfileNotFound(NotFound):
 class Evaluator(rpc.EvaluatorServiceServicer):
     """Thin: translates, asks the rounds, translates back."""
 
-    def __init__(self, rounds: Rounds, clock: Clock) -> None:
+    def __init__(self, rounds: Rounds, peers: Peers, clock: Clock) -> None:
         self._rounds = rounds
+        self._peers = peers
         self._clock = clock
 
     async def Estimate(self, request: pb.EstimateRequest, context: Context) -> pb.EstimateResponse:
@@ -74,20 +88,17 @@ class Evaluator(rpc.EvaluatorServiceServicer):
                 moment=self._moment(),
             )
 
-        return await self._rounds.ask(account_of(context), answer)
+        return sums.estimate(await self._parts(context, answer, lambda stub, metadata: stub.Estimate(request, metadata=metadata)))
 
     async def GetAudienceStatistics(self, request: pb.GetAudienceStatisticsRequest, context: Context) -> pb.AudienceStatistics:
-        def answer(account: Account) -> pb.AudienceStatistics:
-            _must_know(account, request.audience_id)
-            return _one(account, request.audience_id, self._moment())
-
-        return await self._rounds.ask(account_of(context), answer)
+        account_id = account_of(context)
+        await self._rounds.ask(account_id, lambda account: _must_know(account, request.audience_id))
+        return (await self._statistics(account_id, [request.audience_id])).statistics[0]
 
     async def ListAudienceStatistics(
         self, request: pb.ListAudienceStatisticsRequest, context: Context
     ) -> pb.ListAudienceStatisticsResponse:
-        statistics = await self._statistics(account_of(context), request.audience_ids)
-        return pb.ListAudienceStatisticsResponse(statistics=statistics, moment=self._moment())
+        return await self._statistics(account_of(context), request.audience_ids, asked_for(context.invocation_metadata()))
 
     async def ListMembers(self, request: pb.ListMembersRequest, context: Context) -> AsyncIterator[pb.ListMembersResponse]:
         def answer(account: Account) -> tuple[pb.MembersHeader, Mpids]:
@@ -97,10 +108,29 @@ class Evaluator(rpc.EvaluatorServiceServicer):
             members = population.members(request.audience_id) if active is not None else np.empty(0, np.int64)
             return pb.MembersHeader(size=len(members), revision=active.revision if active is not None else 0), members
 
-        header, members = await self._rounds.ask(account_of(context), lambda account: self._with_rounds(answer(account)))
-        yield pb.ListMembersResponse(header=header)
-        for start in range(0, len(members), _CHUNK_MPIDS):
-            yield pb.ListMembersResponse(mpids=members[start : start + _CHUNK_MPIDS].tolist())
+        async def own(of: Partitions) -> _Members:
+            return _Members(*await self._rounds.ask(account_of(context), lambda account: self._with_rounds(answer(account)), of=of))
+
+        async def ask(stub: Any, metadata: Metadata) -> _Members:
+            call = stub.ListMembers(request, metadata=metadata)
+            opened.append(call)
+            return _Members((await anext(aiter(call))).header, call)
+
+        opened: list[Any] = []
+        asked = asked_for(context.invocation_metadata())
+        try:
+            parts = [await own(asked)] if asked is not None else await self._peers.parts(account_of(context), own, ask, agree=_of_one)
+            yield pb.ListMembersResponse(header=sums.header([part.header for part in parts]))
+            for part in parts:
+                if isinstance(part.members, np.ndarray):
+                    for start in range(0, len(part.members), _CHUNK_MPIDS):
+                        yield pb.ListMembersResponse(mpids=part.members[start : start + _CHUNK_MPIDS].tolist())
+                else:
+                    async for chunk in part.members:
+                        yield chunk
+        finally:
+            for call in opened:
+                call.cancel()
 
     async def ListAudienceHistory(self, request: pb.ListAudienceHistoryRequest, context: Context) -> pb.ListAudienceHistoryResponse:
         step_ms = _STEPS_MS.get(request.step)
@@ -127,12 +157,15 @@ class Evaluator(rpc.EvaluatorServiceServicer):
         told: dict[int, pb.AudienceStatistics] = {}
         while True:
             seen = self._rounds.count
-            now = {one.audience_id: one for one in await self._statistics(account_id, request.audience_ids)}
+            said = await self._statistics(account_id, request.audience_ids, patience_seconds=_WATCH_PATIENCE_SECONDS)
+            now = {one.audience_id: one for one in said.statistics}
             # A moment alone is no news, but without any news it comes now and then: it says that the sizes still hold.
             news = [one for id_, one in now.items() if id_ not in told or _figures(told[id_]) != _figures(one)]
             yield pb.WatchAudiencesResponse(statistics=news or now.values())
             told = now
-            await self._rounds.changed(seen, within_seconds=_WATCH_QUIET_SECONDS)
+            # What others own changes without a word.
+            alone = self._rounds.owns_all
+            await self._rounds.changed(seen, within_seconds=_WATCH_QUIET_SECONDS if alone else _WATCH_OTHERS_SECONDS)
             await asyncio.sleep(_WATCH_PAUSE_SECONDS)
 
     async def ExplainMembership(self, request: pb.ExplainMembershipRequest, context: Context) -> pb.ExplainMembershipResponse:
@@ -147,17 +180,53 @@ class Evaluator(rpc.EvaluatorServiceServicer):
                 raise ProfileNotFound(f"Nobody with the MPID {request.mpid} was ever heard of in this account.")
             return account.population.teller().response(audience, explanation, self._moment())
 
-        return await self._rounds.ask(account_of(context), answer)
+        account_id = account_of(context)
+        owner = partition_of(account_id, request.mpid, self._peers.partitions)
+        try:
+            explain = await self._parts(
+                context, answer, lambda stub, metadata: stub.ExplainMembership(request, metadata=metadata), of=owner
+            )
+        except grpc.aio.AioRpcError as error:
+            said = from_rpc_error(error)
+            if said.reason == ProfileNotFound.reason:
+                raise ProfileNotFound(said.message) from error
+            raise
+        return explain[0]
 
-    async def _statistics(self, account_id: int, audience_ids: Sequence[int]) -> list[pb.AudienceStatistics]:
+    async def _parts(
+        self, context: Context, answer: Callable[[Account], T], ask: Callable[[Any, Metadata], Awaitable[T]], *, of: int | None = None
+    ) -> list[T]:
+        """The parts of an answer: all that are needed, or what another evaluator asks for."""
+        account_id = account_of(context)
+
+        async def own(partitions: Partitions) -> T:
+            return await self._rounds.ask(account_id, answer, of=partitions)
+
+        asked = asked_for(context.invocation_metadata())
+        return [await own(asked)] if asked is not None else await self._peers.parts(account_id, own, ask, of=of)
+
+    async def _statistics(
+        self, account_id: int, audience_ids: Sequence[int], asked: Partitions | None = None, *, patience_seconds: float = PATIENCE_SECONDS
+    ) -> pb.ListAudienceStatisticsResponse:
         wanted = list(audience_ids)
 
-        def answer(account: Account) -> list[pb.AudienceStatistics]:
+        def answer(account: Account) -> pb.ListAudienceStatisticsResponse:
             population, moment = account.population, self._moment()
             ids = [id_ for id_ in wanted if id_ in population.known] if wanted else sorted(population.known)
-            return [_one(account, id_, moment) for id_ in ids]
+            return pb.ListAudienceStatisticsResponse(statistics=[_one(account, id_, moment) for id_ in ids], moment=moment)
 
-        return await self._rounds.ask(account_id, answer)
+        async def own(partitions: Partitions) -> pb.ListAudienceStatisticsResponse:
+            return await self._rounds.ask(account_id, answer, of=partitions)
+
+        async def ask(stub: Any, metadata: Metadata) -> pb.ListAudienceStatisticsResponse:
+            request = pb.ListAudienceStatisticsRequest(audience_ids=wanted)
+            response: pb.ListAudienceStatisticsResponse = await stub.ListAudienceStatistics(request, metadata=metadata)
+            return response
+
+        if asked is not None:
+            return await own(asked)
+        agree = sums.are_of_one_definition
+        return sums.list_of_statistics(await self._peers.parts(account_id, own, ask, agree=agree, patience_seconds=patience_seconds))
 
     def _with_rounds(self, answer: tuple[pb.MembersHeader, Mpids]) -> tuple[pb.MembersHeader, Mpids]:
         header, members = answer
@@ -170,6 +239,18 @@ class Evaluator(rpc.EvaluatorServiceServicer):
         rounds = self._rounds
         lag_ms = self._clock.now_ms() - rounds.newest_receive_ms if rounds.pending and rounds.newest_receive_ms else 0
         return pb.Moment(as_of_ms=rounds.as_of_ms, pending_messages=rounds.pending, lag_ms=max(0, lag_ms))
+
+
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """What one evaluator lists: at hand, or as it comes."""
+
+    header: pb.MembersHeader
+    members: Mpids | AsyncIterable[pb.ListMembersResponse]
+
+
+def _of_one(parts: list[_Members]) -> bool:
+    return len({part.header.revision for part in parts}) == 1
 
 
 def _must_know(account: Account, audience_id: int) -> None:

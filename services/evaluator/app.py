@@ -9,6 +9,7 @@ from muster.evaluator.v1 import evaluator_service_pb2_grpc as rpc
 
 from services.chassis.app import App, run
 from services.chassis.bus import Bus
+from services.chassis.client import Tokens
 from services.chassis.clock import SystemClock
 from services.chassis.consumer import Consumer
 from services.chassis.database import Database
@@ -21,6 +22,7 @@ from services.evaluator import tables
 from services.evaluator.api import Evaluator
 from services.evaluator.messages import Definitions
 from services.evaluator.ownership import Ownership
+from services.evaluator.peers import Peers
 from services.evaluator.rounds import Rounds
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.store import Store
@@ -39,10 +41,10 @@ async def build(app: App, settings: EvaluatorSettings) -> None:
     ownership = app.add(Ownership(bus, name, lambda: settings.address_of(server.port), settings.partitions, settings.lease_seconds))
     rounds = app.add(Rounds(settings, store, bus, relay, clock, ownership))
     app.add(Consumer(bus, DEFINITIONS, f"evaluator-definitions-{name}", Definitions(store, rounds).handle, service=settings.service))
+    peers = app.add(Peers(rounds, ownership, Tokens.from_settings(settings, clock)))
     app.add(server)
-    server.add(
-        rpc.add_EvaluatorServiceServicer_to_server, Evaluator(rounds, clock), pb.DESCRIPTOR.services_by_name["EvaluatorService"].full_name
-    )
+    service = pb.DESCRIPTOR.services_by_name["EvaluatorService"].full_name
+    server.add(rpc.add_EvaluatorServiceServicer_to_server, Evaluator(rounds, peers, clock), service)
     add_operations(server, bus, settings, clock)
 
 

@@ -162,16 +162,19 @@ class Rounds:
 
     # --- questions
 
-    async def ask(self, account_id: int, question: Callable[[Account], T]) -> T:
+    async def ask(self, account_id: int, question: Callable[[Account], T], *, of: frozenset[int] | None = None) -> T:
         """The answer of `question` about an account's people in the partitions of this process, between two rounds and after their commit.
 
-        Raises Starting where they are being built for too long to wait, or where this process may not own them any more.
+        Raises Starting where they are being built for too long to wait, where this process may not own them any more, or where they are
+        not exactly the partitions `of` which the answer is wanted.
         """
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._built.wait(), _BUILT_WITHIN_SECONDS)
         if not self._built.is_set():
             raise Starting("This evaluator is building its index.")
         async with self._committed:
+            if of is not None and of != self._owned:
+                raise Starting("Partitions are moving between evaluators.")
             if account_id not in self._accounts:
                 await self._build(account_id)
             account = self._accounts[account_id]
@@ -194,6 +197,11 @@ class Rounds:
     def owned(self) -> frozenset[int]:
         """The partitions that answers are about."""
         return self._owned
+
+    @property
+    def owns_all(self) -> bool:
+        """Whether no other evaluator has anything to say."""
+        return len(self._owned) == self._settings.partitions
 
     @property
     def positions(self) -> dict[int, Position]:
@@ -376,7 +384,7 @@ class Rounds:
         received = max((message.receive_time_ms for message in fresh), default=0)
         entries = {account_id: self._accounts[account_id].population.entries(turn) for account_id, turn in turns.items()}
         touched = {partition for by_partition in entries.values() for partition in by_partition}
-        whole = len(self._owned) == self._settings.partitions
+        whole = self.owns_all
         if whole and any(turn.ended for turn in turns.values()):
             touched |= self._owned  # who tells that an audience ended must own all of it
         for partition in sorted({*sequences, *touched}):

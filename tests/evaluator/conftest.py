@@ -35,6 +35,7 @@ class Evaluator:
     rounds: Rounds
     store: Store
     relay: Relay
+    ownership: Ownership
 
 
 class Home:
@@ -60,7 +61,7 @@ class Home:
         migrations = Migrations(database, Path(app.__file__).parent / "migrations")
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(running(database, migrations, bus, relay, ownership, rounds, definitions))
-            yield Evaluator(rounds, store, relay)
+            yield Evaluator(rounds, store, relay, ownership)
 
     async def until(self, holds: Callable[[], bool | Awaitable[bool]], seconds: float = 15) -> None:
         """Wait until it holds; the follower reads on meanwhile."""

@@ -16,10 +16,12 @@ from muster.evaluator.v1 import evaluator_service_pb2_grpc as rpc
 
 from services.chassis import auth
 from services.chassis.app import running
+from services.chassis.client import Tokens
 from services.chassis.clock import SystemClock
 from services.chassis.errors import from_rpc_error
 from services.chassis.server import GrpcServer
 from services.evaluator.api import Evaluator
+from services.evaluator.peers import Peers
 from tests.conftest import TOKEN_SECRET
 from tests.evaluator.conftest import Home
 from tests.evaluator.world import ACCOUNT, INSTALL, SESSION_START, WORKSPACE, Happening, criterion, seed_definition
@@ -46,7 +48,8 @@ async def serving(home: Home) -> AsyncIterator[Client]:
     async with home.evaluator() as evaluator:
         server = GrpcServer(home.settings, SystemClock())
         full_name = pb.DESCRIPTOR.services_by_name["EvaluatorService"].full_name
-        server.add(rpc.add_EvaluatorServiceServicer_to_server, Evaluator(evaluator.rounds, home.clock), full_name)
+        peers = Peers(evaluator.rounds, evaluator.ownership, Tokens.from_settings(home.settings, SystemClock()))
+        server.add(rpc.add_EvaluatorServiceServicer_to_server, Evaluator(evaluator.rounds, peers, home.clock), full_name)
         async with running(server), grpc.aio.insecure_channel(server.address) as channel:
             yield Client(rpc.EvaluatorServiceStub(channel))
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&muster/evaluator/v1/error_reason.proto\x12\x13muster.evaluator.v1*\xf3\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12#\n\x1f\x45RROR_REASON_AUDIENCE_NOT_FOUND\x10\x01\x12\"\n\x1e\x45RROR_REASON_NOT_EVALUATED_YET\x10\x02\x12\x19\n\x15\x45RROR_REASON_STARTING\x10\x03\x12\"\n\x1e\x45RROR_REASON_UNKNOWN_WORKSPACE\x10\x04\x12\x1a\n\x16\x45RROR_REASON_MALFORMED\x10\x05\x12\"\n\x1e\x45RROR_REASON_PROFILE_NOT_FOUND\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&muster/evaluator/v1/error_reason.proto\x12\x13muster.evaluator.v1*\xba\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12#\n\x1f\x45RROR_REASON_AUDIENCE_NOT_FOUND\x10\x01\x12\"\n\x1e\x45RROR_REASON_NOT_EVALUATED_YET\x10\x02\x12\x19\n\x15\x45RROR_REASON_STARTING\x10\x03\x12\"\n\x1e\x45RROR_REASON_UNKNOWN_WORKSPACE\x10\x04\x12\x1a\n\x16\x45RROR_REASON_MALFORMED\x10\x05\x12\"\n\x1e\x45RROR_REASON_PROFILE_NOT_FOUND\x10\x06\x12\"\n\x1e\x45RROR_REASON_PARTITION_UNOWNED\x10\x07\x12!\n\x1d\x45RROR_REASON_NOT_AN_EVALUATOR\x10\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'muster.evaluator.v1.error_r
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=64
-  _globals['_ERRORREASON']._serialized_end=307
+  _globals['_ERRORREASON']._serialized_end=378
 # @@protoc_insertion_point(module_scope)

@@ -29,6 +29,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNKNOWN_WORKSPACE: _ErrorReason.ValueType  # 4
     ERROR_REASON_MALFORMED: _ErrorReason.ValueType  # 5
     ERROR_REASON_PROFILE_NOT_FOUND: _ErrorReason.ValueType  # 6
+    ERROR_REASON_PARTITION_UNOWNED: _ErrorReason.ValueType  # 7
+    """While partitions move between evaluators."""
+    ERROR_REASON_NOT_AN_EVALUATOR: _ErrorReason.ValueType  # 8
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons in `google.rpc.ErrorInfo` (domain `muster`)."""
@@ -40,4 +43,7 @@ ERROR_REASON_STARTING: ErrorReason.ValueType  # 3
 ERROR_REASON_UNKNOWN_WORKSPACE: ErrorReason.ValueType  # 4
 ERROR_REASON_MALFORMED: ErrorReason.ValueType  # 5
 ERROR_REASON_PROFILE_NOT_FOUND: ErrorReason.ValueType  # 6
+ERROR_REASON_PARTITION_UNOWNED: ErrorReason.ValueType  # 7
+"""While partitions move between evaluators."""
+ERROR_REASON_NOT_AN_EVALUATOR: ErrorReason.ValueType  # 8
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

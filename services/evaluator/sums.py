@@ -1,0 +1,71 @@
+"""What several evaluators answered about their partitions, as one answer. People belong to one partition, so parts add up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from muster.evaluator.v1 import evaluator_service_pb2 as pb
+
+from services.evaluator.statistics import volatility
+
+
+def moment(parts: Sequence[pb.Moment]) -> pb.Moment:
+    """The earliest instant of all, and all that waits."""
+    return pb.Moment(
+        as_of_ms=min(part.as_of_ms for part in parts),
+        pending_messages=sum(part.pending_messages for part in parts),
+        lag_ms=max(part.lag_ms for part in parts),
+    )
+
+
+def estimate(parts: Sequence[pb.EstimateResponse]) -> pb.EstimateResponse:
+    """The size of a draft, of its nodes, and of what it shares."""
+    return pb.EstimateResponse(
+        size=sum(part.size for part in parts),
+        candidates=sum(part.candidates for part in parts),
+        nodes=[
+            pb.NodeSize(node_id=nodes[0].node_id, size=sum(node.size for node in nodes))
+            for nodes in zip(*(part.nodes for part in parts), strict=True)
+        ],
+        overlap=sum(part.overlap for part in parts),
+        moment=moment([part.moment for part in parts]),
+    )
+
+
+def statistics(parts: Sequence[pb.AudienceStatistics]) -> pb.AudienceStatistics:
+    """The figures of one audience."""
+    size, adds, drops = (sum(getattr(part, name) for part in parts) for name in ("size", "adds", "drops"))
+    return pb.AudienceStatistics(
+        audience_id=parts[0].audience_id,
+        state=parts[0].state,
+        size=size,
+        adds=adds,
+        drops=drops,
+        volatility=volatility(size, adds, drops) if parts[0].state == pb.POPULATION_STATE_LIVE else None,
+        revision=parts[0].revision,
+        moment=moment([part.moment for part in parts]),
+    )
+
+
+def list_of_statistics(parts: Sequence[pb.ListAudienceStatisticsResponse]) -> pb.ListAudienceStatisticsResponse:
+    """The figures of many audiences, which all parts list alike."""
+    lists = zip(*(part.statistics for part in parts), strict=True)
+    return pb.ListAudienceStatisticsResponse(
+        statistics=[statistics(of_one) for of_one in lists], moment=moment([part.moment for part in parts])
+    )
+
+
+def header(parts: Sequence[pb.MembersHeader]) -> pb.MembersHeader:
+    """What comes before a list of members: the rounds of all partitions."""
+    return pb.MembersHeader(
+        size=sum(part.size for part in parts),
+        revision=parts[0].revision,
+        moment=moment([part.moment for part in parts]),
+        rounds=sorted((one for part in parts for one in part.rounds), key=lambda one: one.partition),
+    )
+
+
+def are_of_one_definition(parts: Sequence[pb.ListAudienceStatisticsResponse]) -> bool:
+    """Whether all parts count by the same definitions: a new one reaches the evaluators one after the other."""
+    said = [[(one.audience_id, one.state, one.revision) for one in part.statistics] for part in parts]
+    return all(one == said[0] for one in said)
