@@ -33,6 +33,7 @@ _NAMING = {
 }
 _BUSY_SECONDS = 15
 _RETRY_SECONDS = 15
+_IDLE_IN_TRANSACTION_MS = 15_000
 # Serialization failure, deadlock, lock not available.
 _POSTGRES_TRANSIENT = {"40001", "40P01", "55P03"}
 _SQLITE_AWAY = ("unable to open database file", "disk I/O error", "database or disk is full")
@@ -216,6 +217,8 @@ class Database:
             max_overflow=pool_size,
             pool_pre_ping=True,
             pool_timeout=10,
+            # A process that stands still within a transaction must not hold its locks for ever.
+            connect_args={"server_settings": {"idle_in_transaction_session_timeout": str(_IDLE_IN_TRANSACTION_MS)}},
             # An error's text goes to the log, where the values of a statement must not stand.
             hide_parameters=True,
         )

@@ -182,16 +182,19 @@ class Evaluator(rpc.EvaluatorServiceServicer):
 
         account_id = account_of(context)
         owner = partition_of(account_id, request.mpid, self._peers.partitions)
+
+        async def ask(stub: Any, metadata: Metadata) -> pb.ExplainMembershipResponse:
+            response: pb.ExplainMembershipResponse = await stub.ExplainMembership(request, metadata=metadata)
+            return response
+
         try:
-            explain = await self._parts(
-                context, answer, lambda stub, metadata: stub.ExplainMembership(request, metadata=metadata), of=owner
-            )
+            parts = await self._parts(context, answer, ask, of=owner)
         except grpc.aio.AioRpcError as error:
             said = from_rpc_error(error)
             if said.reason == ProfileNotFound.reason:
                 raise ProfileNotFound(said.message) from error
-            raise
-        return explain[0]
+            raise AudienceNotFound(said.message, audience_id=request.audience_id) from error
+        return parts[0]
 
     async def _parts(
         self, context: Context, answer: Callable[[Account], T], ask: Callable[[Any, Metadata], Awaitable[T]], *, of: int | None = None
