@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -22,7 +23,7 @@ import pyarrow as pa
 from muster.ingest.v1 import identity_pb2
 from numpy.typing import NDArray
 
-from services.evaluator.engine.facts import Series, Value
+from services.evaluator.engine.facts import EventContext, EventRows, Series, Value
 from services.evaluator.engine.values import decimal_of
 from services.evaluator.event_tables import Layout, Tenure, counted, uncounted
 from services.evaluator.intake import EventColumns
@@ -170,6 +171,44 @@ class EventStore:
             mpids = np.array([row[0] for row in rows], np.int64)
             values = [None if row[1] is None else _value_from(row[1]) for row in rows]
             yield int(workspace_id), attribute, mpids, values, np.array([row[2] for row in rows], np.int64)
+
+    # --- one person
+
+    def events_of(self, account_id: int, mpid: int, types: Collection[int], since_ms: int, before_ms: int) -> dict[Series, EventRows]:
+        """The events of these types of a person with `since_ms <= time < before_ms`, in the order of their messages; the ordinals are 0."""
+        rows = self._client.query(
+            "SELECT input_id, type, name, time_ms, details, application_version, application_build, platform, os_version "
+            f"{self._of_account('events')} AND type IN {{types:Array(Int16)}} AND mpid = {{mpid:Int64}} "
+            "AND time_ms >= {since:Int64} AND time_ms < {before:Int64} ORDER BY sequence",
+            parameters={"account": account_id, "mpid": mpid, "types": sorted(types), "since": since_ms, "before": before_ms},
+        ).result_rows
+        by_series: dict[Series, list[Sequence[Any]]] = defaultdict(list)
+        for input_id, type_, name, *row in rows:
+            by_series[Series(int(input_id), int(type_), name)].append(row)
+        return {
+            series: EventRows(
+                np.zeros(len(own), np.int64),
+                np.array([time for time, *_ in own], np.int64),
+                [details for _, details, *_ in own],
+                [EventContext(*context) for _, _, *context in own],
+            )
+            for series, own in by_series.items()
+        }
+
+    def changes_of(
+        self, account_id: int, mpid: int, wanted: Collection[tuple[int, str]]
+    ) -> dict[tuple[int, str], list[tuple[int, Value | None]]]:
+        """All changes of a person's attributes (workspace, name), with their times, in the order in which they were received."""
+        rows = self._client.query(
+            f"SELECT workspace_id, attribute, time_ms, value {self._of_account('attributes')} "
+            "AND attribute IN {names:Array(String)} AND mpid = {mpid:Int64} ORDER BY sequence, position",
+            parameters={"account": account_id, "mpid": mpid, "names": sorted({name for _, name in wanted})},
+        ).result_rows
+        changes: dict[tuple[int, str], list[tuple[int, Value | None]]] = {key: [] for key in wanted}
+        for workspace_id, attribute, time_ms, value in rows:
+            if (workspace_id, attribute) in changes:
+                changes[workspace_id, attribute].append((int(time_ms), None if value is None else _value_from(value)))
+        return changes
 
     def _insert(self, table: str, rows: pa.Table) -> None:
         epochs = np.zeros(1 << 16, np.uint32)

@@ -17,7 +17,19 @@ from services.evaluator.engine.audiences import Cycle
 from services.evaluator.engine.compile import Compiled, compile_definition
 from services.evaluator.engine.engine import Engine
 from services.evaluator.engine.explain import Explanation
-from services.evaluator.engine.facts import AttributeChange, Changes, Estimate, Instants, Ordinals, Series, Value
+from services.evaluator.engine.explaining.person import NO_PAST, Past
+from services.evaluator.engine.facts import (
+    AttributeChange,
+    Changes,
+    Estimate,
+    Instants,
+    Ordinals,
+    PropertyKind,
+    Series,
+    Value,
+    property_of,
+)
+from services.evaluator.engine.tree import AttributeDate, AttributeTest, matches_of
 from services.evaluator.event_store import AttributeRow, EventStore, value_of
 from services.evaluator.explanations import Teller
 from services.evaluator.intake import Arrived, EventColumns, columns_of
@@ -65,10 +77,19 @@ class Turn:
 class Population:
     """Not thread-safe: rounds.py calls it from one thread."""
 
-    def __init__(self, account_id: int, partitions: int, now_ms: int, look_back_ms: int = DEFAULT_LOOK_BACK_DAYS * DAY_MS) -> None:
+    def __init__(
+        self,
+        account_id: int,
+        partitions: int,
+        now_ms: int,
+        look_back_ms: int = DEFAULT_LOOK_BACK_DAYS * DAY_MS,
+        store: EventStore | None = None,
+    ) -> None:
+        """`store` is where the past is found; without one there is none."""
         self.account_id = account_id
         self.people = People(account_id, partitions)
         self.look_back_ms = look_back_ms
+        self._store = store
         self.engine = Engine(look_back_ms=look_back_ms, now_ms=now_ms)
         self.audiences: dict[int, audience_pb2.Audience] = {}  # the active ones, as they are evaluated
         self.known: set[int] = set()  # all that are not deleted
@@ -202,7 +223,8 @@ class Population:
         if ordinal == UNKNOWN:
             return None
         audience = self.audiences[audience_id]
-        return self.engine.explain(self.compile(audience.definition, audience.workspace_ids, audience.input_ids), ordinal)
+        compiled = self.compile(audience.definition, audience.workspace_ids, audience.input_ids)
+        return self.engine.explain(compiled, ordinal, self._past(compiled, mpid))
 
     def teller(self) -> Teller:
         """Who puts explanations into words."""
@@ -219,6 +241,19 @@ class Population:
         return int(union.sum())
 
     # --- inside
+
+    def _past(self, compiled: Compiled, mpid: int) -> Past:
+        """What an explanation needs to know of a person beside what the engine has: a look-back more of events, and former values."""
+        if self._store is None:
+            return NO_PAST
+        criteria = list(self.engine.criteria_read(compiled))
+        types = {match.type for criterion in criteria for match in matches_of(criterion)}
+        wanted = {(one.workspace, one.attribute) for one in criteria if isinstance(one, AttributeTest | AttributeDate)}
+        names = {(workspace, attribute.name) for workspace, attribute in wanted if attribute.kind is PropertyKind.USER_ATTRIBUTE}
+        edge = self.engine.now - self.look_back_ms
+        events = self._store.events_of(self.account_id, mpid, types, edge - self.look_back_ms, edge) if types else {}
+        changes = self._store.changes_of(self.account_id, mpid, names) if names else {}
+        return Past(events, {(workspace, property_of(name)): told for (workspace, name), told in changes.items()})
 
     def _take(
         self, turn: Turn, store: EventStore, arrived: Sequence[Arrived]

@@ -283,7 +283,7 @@ class Rounds:
         """An account's population, from the stores; what time changed since the last commit waits for the next round."""
         store, owned = self._store_of_events(), self._owned
         known = await self._store.definitions(account_id)
-        population = Population(account_id, self._settings.partitions, self.as_of_ms, look_back_of(known))
+        population = Population(account_id, self._settings.partitions, self.as_of_ms, look_back_of(known), store)
         pages, activity = await self._store.people(account_id, owned), await self._store.activity(account_id, owned)
         if len(pages) + len(activity) > _COMPACT_ROWS:
             await self._store.compact(account_id, self._positions)
@@ -365,9 +365,9 @@ class Rounds:
         by_account: dict[int, list[Arrived]] = defaultdict(list)
         for message in arrived:
             by_account[message.account_id].append(message)
-        for account_id in by_account.keys() - self._accounts.keys():
-            self._accounts[account_id] = Account(Population(account_id, self._settings.partitions, self.as_of_ms))
         store = self._store_of_events()
+        for account_id in by_account.keys() - self._accounts.keys():
+            self._accounts[account_id] = Account(Population(account_id, self._settings.partitions, self.as_of_ms, store=store))
         turns = {}
         for account_id, account in self._accounts.items():
             before = self._first.pop(account_id, None)

@@ -233,3 +233,30 @@ async def test_a_person_is_explained_with_what_was_found_and_when_it_changes_by_
         assert (near.node_id, near.missing.partition(";")[0]) == ("few sessions", "1 session too many")
         fault = await failure(client.call("ExplainMembership", pb.ExplainMembershipRequest(audience_id=1, mpid=999)))
         assert (fault.code, fault.reason) == (grpc.StatusCode.NOT_FOUND, "PROFILE_NOT_FOUND")
+
+
+async def test_since_when_is_told_from_what_the_store_keeps_of_the_past(home: Home, clock: ManualClock) -> None:
+    now = clock.now_ms()
+    plan = definition_pb2.UserAttributeCriterion(attribute="plan")
+    plan.test.string.operator, plan.test.string.value = definition_pb2.STRING_OPERATOR_EQUALS, "pro"
+    await home.world.workspace()
+    root = definition_pb2.Node(criterion=definition_pb2.Criterion(user_attribute=plan))
+    await home.world.audience(1, definition_pb2.Definition(root=root))
+    await home.world.audience(2, definition_pb2.Definition(root=criterion(SESSION_START)))
+    async with home.evaluator():
+        await home.world.events([Happening(5, now - day * 24 * HOUR, SESSION_START) for day in (1, 20, 45)])
+        await home.world.events([Happening(6, now - day * 24 * HOUR, SESSION_START) for day in (1, 20, 55)])
+        await home.world.attributes(5, {"plan": "free"}, now - 500 * 24 * HOUR)
+        await home.world.attributes(5, {"plan": "pro"}, now - 400 * 24 * HOUR)
+        await home.world.attributes(5, {"plan": "Pro"}, now - HOUR)
+        await home.until(lambda: home.follower.members[1] == {5} and home.follower.members[2] == {5, 6})
+    async with serving(home) as client:
+
+        async def since(audience: int, mpid: int) -> int:
+            answer = await client.call("ExplainMembership", pb.ExplainMembershipRequest(audience_id=audience, mpid=mpid))
+            assert answer.member
+            return int(answer.since_ms)
+
+        assert await since(1, 5) == now - 400 * 24 * HOUR
+        assert await since(2, 5) == 0, "for the whole look-back there was a session in the 30 days before"
+        assert await since(2, 6) == now - 20 * 24 * HOUR, "from 25 to 20 days ago there was none"

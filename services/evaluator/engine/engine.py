@@ -3,7 +3,7 @@
 Pure computing: numpy in, numpy out; no I/O, no clock, no threads. Not thread-safe: one caller at a time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from .events import MOST_PEOPLE, EventIndex
 from .explain import Explanation, explain
 from .explaining.person import NO_PAST, Past, Person
 from .facts import AttributeChange, Changes, Estimate, EventContext, EventRows, Events, Instants, Ordinals, Property, Series, Value
-from .tree import Leaf, criteria_of
+from .tree import Criterion, Leaf, MemberOf, Node, criteria_of
 
 NOBODY: Ordinals = np.empty(0, np.int64)
 
@@ -159,17 +159,28 @@ class Engine:
         """Why this person is in or out now, since when, and when that changes by time alone. Changes nothing. Events further in the future
         than the index reaches are not seen; of the past, the engine itself knows the look-back and the present values."""
         self._criteria.settle(self.now)
-        criteria, known = self._criteria, self._audiences.known
+        criteria = self._criteria
         person = Person(
             self._index,
             ordinal,
             self.now,
             value_of=lambda workspace, attribute: criteria.value_of(workspace, attribute, ordinal),
             is_active=lambda activity: criteria.is_active(activity, ordinal),
-            tree_of=lambda audience_id: known[audience_id].tree if audience_id in known else None,
+            tree_of=self._tree_of,
             past=past,
         )
         return explain(person, compiled.members)
+
+    def criteria_read(self, compiled: Compiled) -> Iterator[Criterion]:
+        """The criteria of the definition and of the audiences that it reads, directly or through others."""
+        trees, seen = [compiled.members], set[int]()
+        for tree in trees:
+            for criterion in criteria_of(tree):
+                yield criterion
+                if isinstance(criterion, MemberOf) and criterion.audience not in seen:
+                    seen.add(criterion.audience)
+                    inner = self._tree_of(criterion.audience)
+                    trees += [] if inner is None else [inner]
 
     # --- upkeep
     def forget(self, now_ms: int) -> int:
@@ -181,6 +192,10 @@ class Engine:
     def memory_bytes(self) -> int:
         """Of the arrays the engine holds; not of the Python objects around them."""
         return self._index.nbytes + self._bits.nbytes + self._criteria.nbytes
+
+    def _tree_of(self, audience_id: int) -> Node | None:
+        audience = self._audiences.known.get(audience_id)
+        return None if audience is None else audience.tree
 
     def _make_room(self, *people: Ordinals) -> None:
         for ordinals in people:
