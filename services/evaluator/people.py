@@ -34,7 +34,7 @@ class People:
 
     def __init__(self, account_id: int, partitions: int) -> None:
         self._account_id = account_id
-        self._partitions = partitions
+        self.partitions = partitions
         self._locals = np.zeros(partitions, np.int64)  # how many people each partition has
         self._mpids: Mpids = np.zeros(1024, np.int64)  # by ordinal; places that no person has stay 0
         self._runs: list[tuple[Mpids, Ordinals]] = []  # sorted by MPID, merged by size
@@ -44,7 +44,7 @@ class People:
 
     def load(self, page: Page) -> Ordinals:
         """Take a stored page back; returns the ordinals of its people."""
-        ordinals = (page.first_local + np.arange(len(page.mpids), dtype=np.int64)) * self._partitions + page.partition
+        ordinals = (page.first_local + np.arange(len(page.mpids), dtype=np.int64)) * self.partitions + page.partition
         self._locals[page.partition] = max(self._locals[page.partition], page.first_local + len(page.mpids))
         self._enter(page.mpids, ordinals)
         return ordinals
@@ -67,7 +67,7 @@ class People:
             return found, []
         new = np.unique(mpids[missing])
         pages = []
-        partitions = partitions_of(self._account_id, new, self._partitions)
+        partitions = partitions_of(self._account_id, new, self.partitions)
         for partition in np.unique(partitions):
             page = Page(int(partition), int(self._locals[partition]), new[partitions == partition])
             self.load(page)
@@ -81,21 +81,21 @@ class People:
 
     def by_partition(self, ordinals: Ordinals) -> Iterator[tuple[int, Ordinals]]:
         """The ordinals of each partition that has some."""
-        partitions = ordinals % self._partitions
+        partitions = ordinals % self.partitions
         order = np.argsort(partitions, kind="stable")
-        bounds = np.searchsorted(partitions[order], np.arange(self._partitions + 1))
-        for partition in range(self._partitions):
+        bounds = np.searchsorted(partitions[order], np.arange(self.partitions + 1))
+        for partition in range(self.partitions):
             part = ordinals[order[bounds[partition] : bounds[partition + 1]]]
             if len(part):
                 yield partition, part
 
     def locals_of(self, ordinals: Ordinals) -> NDArray[np.uint32]:
         """The local numbers of ordinals of one partition: what is stored of a membership."""
-        return (ordinals // self._partitions).astype(np.uint32)
+        return (ordinals // self.partitions).astype(np.uint32)
 
     def ordinals_of(self, partition: int, local_numbers: NDArray[np.uint32]) -> Ordinals:
         """The reverse of `locals_of`."""
-        return local_numbers.astype(np.int64) * self._partitions + partition
+        return local_numbers.astype(np.int64) * self.partitions + partition
 
     def _enter(self, mpids: Mpids, ordinals: Ordinals) -> None:
         if not len(mpids):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,6 +34,7 @@ from services.evaluator.event_store import AttributeRow, EventStore, value_of
 from services.evaluator.explanations import Teller
 from services.evaluator.intake import Arrived, EventColumns, columns_of
 from services.evaluator.journal import Entry, Standing
+from services.evaluator.parts import Part, parts_of
 from services.evaluator.people import UNKNOWN, Mpids, Page, People
 from services.evaluator.store import ActivityRow
 
@@ -181,19 +182,20 @@ class Population:
         turn.changes = {audience_id: changes for audience_id, changes in turn.changes.items() if changes}
         return turn
 
-    def entries(self, turn: Turn) -> dict[int, list[Entry]]:
-        """What a turn changed, by partition."""
+    def parts(self, turn: Turn) -> dict[int, list[Part]]:
+        """What a turn changed, by audience and partition."""
+        return parts_of(self.people, turn.changes)
+
+    def entries(self, turn: Turn, parts: Mapping[int, Sequence[Part]]) -> dict[int, list[Entry]]:
+        """What a turn changed, by partition, for the journal."""
         entries: dict[int, list[Entry]] = defaultdict(list)
         nobody = np.empty(0, np.uint32)
         for audience_id in turn.ended:
             for partition in [partition for (audience, partition) in self.rounds if audience == audience_id]:
                 entries[partition].append(Entry(audience_id, nobody, nobody, ended=True))
-        for audience_id, changes in turn.changes.items():
-            added = dict(self.people.by_partition(changes.added))
-            dropped = dict(self.people.by_partition(changes.dropped))
-            for partition in sorted({*added, *dropped}):
-                plus, minus = (self.people.locals_of(part[partition]) if partition in part else nobody for part in (added, dropped))
-                entries[partition].append(Entry(audience_id, plus, minus))
+        for audience_id, some in parts.items():
+            for part in some:
+                entries[part.partition].append(Entry(audience_id, part.added, part.dropped))
         return entries
 
     def members_by_partition(self, audience_id: int, partitions: Iterable[int]) -> dict[int, BitMap]:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -182,6 +182,12 @@ class Rounds:
             if not self._ownership.holds(self._owned):
                 raise Starting("The leases of this evaluator's partitions have ended.")
             return answer
+
+    @contextlib.asynccontextmanager
+    async def quiet(self) -> AsyncIterator[None]:
+        """No round runs meanwhile."""
+        async with self._committed:
+            yield
 
     async def minutes(self, account_id: int, audience_id: int, from_ms: int, to_ms: int) -> tuple[list[Minute], int]:
         """The stored minutes of an audience with `from_ms <= minute < to_ms`, and its size before them."""
@@ -382,7 +388,8 @@ class Rounds:
         for message in arrived:
             sequences[message.partition] = max(sequences[message.partition], message.sequence)
         received = max((message.receive_time_ms for message in fresh), default=0)
-        entries = {account_id: self._accounts[account_id].population.entries(turn) for account_id, turn in turns.items()}
+        parts = {account_id: self._accounts[account_id].population.parts(turn) for account_id, turn in turns.items()}
+        entries = {account_id: self._accounts[account_id].population.entries(turn, parts[account_id]) for account_id, turn in turns.items()}
         touched = {partition for by_partition in entries.values() for partition in by_partition}
         whole = self.owns_all
         if whole and any(turn.ended for turn in turns.values()):
@@ -397,7 +404,7 @@ class Rounds:
                 continue
             account = self._accounts[account_id]
             rounds = {partition: commit.moves[partition][1].round for partition in entries[account_id]}
-            commit.messages += facts.membership_messages(account.population, turn, rounds, now_ms, received, whole=whole)
+            commit.messages += facts.membership_messages(account.population, turn, parts[account_id], rounds, now_ms, received, whole=whole)
             for partition, changed in entries[account_id].items():
                 commit.changes.append((account_id, partition, rounds[partition], journal.encode(changed)))
                 for entry in changed:

@@ -131,7 +131,7 @@ def make_world(scale: float, seed: int = 7) -> World:
     return World(people, *some(events, START - 30 * DAY, START + 1), made, rounds)
 
 
-def _by_series(names: Ints, ordinals: Ints, times: Ints) -> dict[Series, tuple[Ints, Ints]]:
+def by_series(names: Ints, ordinals: Ints, times: Ints) -> dict[Series, tuple[Ints, Ints]]:
     order = np.argsort(names, kind="stable")
     ends = np.searchsorted(names[order], np.arange(NAMES + 1))
     return {
@@ -168,7 +168,7 @@ def run_engine(world: World) -> EngineRun:
     raw_gb = _memory_gb("VmRSS")
     engine = Engine(look_back_ms=30 * DAY, now_ms=START)
     engine.add_activity(WORKSPACE, np.arange(world.people))
-    for series, (ordinals, times) in _by_series(world.names, world.ordinals, world.times).items():
+    for series, (ordinals, times) in by_series(world.names, world.ordinals, world.times).items():
         engine.load_events(series, ordinals, times)
     activations = []
     for audience, (shape, counts) in enumerate(world.audiences, start=1):
@@ -185,7 +185,7 @@ def run_engine(world: World) -> EngineRun:
         idle.append(time.perf_counter() - begin)
     took, changes, after_sql_rounds = [], 0, {}
     for number, (now, names, ordinals, times) in enumerate(world.rounds, start=1):
-        events = _by_series(names, ordinals, times)
+        events = by_series(names, ordinals, times)
         begin = time.perf_counter()
         changed = engine.round(now, events)
         took.append(time.perf_counter() - begin)
