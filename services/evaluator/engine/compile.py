@@ -9,6 +9,15 @@ from . import tree
 from .compiling.attribute import compile_user_attribute
 from .compiling.common import ALWAYS, Refusal, Scope
 from .compiling.event import compile_event
+from .compiling.person import (
+    compile_attribution,
+    compile_consent,
+    compile_device,
+    compile_identity,
+    compile_lifetime_value,
+    compile_location,
+    compile_seen,
+)
 from .compiling.sequence import compile_sequence
 
 
@@ -104,7 +113,21 @@ class _Compiler:
                 return compile_user_attribute(criterion, self.scope)
             case "member_of":
                 return tree.Leaf(tree.MemberOf(criterion.member_of.audience_id))
-            case "aggregate" | "identity" | "device" | "seen" | "location" | "consent" | "lifetime_value" | "attribution" as kind:
+            case "identity":
+                return compile_identity(criterion, self.scope)
+            case "device":
+                return compile_device(criterion, self.scope)
+            case "seen":
+                return compile_seen(criterion, self.scope)
+            case "location":
+                return compile_location(criterion, self.scope)
+            case "consent":
+                return compile_consent(criterion, self.scope)
+            case "lifetime_value":
+                return compile_lifetime_value(criterion, self.scope)
+            case "attribution":
+                return compile_attribution(criterion, self.scope)
+            case "aggregate" as kind:
                 raise Refusal(kind, unsupported=True)
             case None:
                 raise Refusal("a criterion of no or an unknown kind", unsupported=True)

@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 Ordinals = NDArray[np.int64]
 Instants = NDArray[np.int64]
-Value = str | int | float | Decimal | bool | Sequence[str]
+
+
+class Point(NamedTuple):
+    """A place on the globe, in degrees."""
+
+    latitude: float
+    longitude: float
+
+
+Value = str | int | float | Decimal | bool | Sequence[str] | Point
 """A user attribute's value. A date is its text (ISO 8601) or its Unix milliseconds. A float stands for the shortest decimal that reads as
 it; hand over a Decimal where the digits must stay as they were written."""
 
@@ -66,10 +75,30 @@ class PropertyKind(Enum):
 
 
 class Property(NamedTuple):
-    """One thing that a person may have a value of, in a workspace; `name` is empty where the kind has only one."""
+    """One thing that a person may have a value of, in a workspace; `name` is empty where the kind has only one.
+
+    USER_ATTRIBUTE: by its name. DEVICE, ATTRIBUTION: a field of the contract's message. CONSENT: see `consent`; true or false.
+    IDENTITY: the number of its type, of workspace EVERYWHERE; the value is a tuple of all that the person has.
+    FIRST_SEEN, LAST_SEEN: every instant of the person is told to both, as the time; values say nothing.
+    LOCATION: a Point at its time. LIFETIME_VALUE: an amount to be added at its time, a Decimal.
+    The last four hold from their time on: what is told of the future waits for it.
+    """
 
     kind: PropertyKind
     name: str = ""
+
+
+EVERYWHERE = 0  # the workspace of what belongs to the person as a whole
+
+
+def consent(regulation: str, purpose: str) -> Property:
+    """Whether the person agrees to a purpose under a regulation."""
+    return Property(PropertyKind.CONSENT, f"{regulation.casefold()}\n{purpose.casefold()}")
+
+
+def identity(type_: int) -> Property:
+    """The identities of a type."""
+    return Property(PropertyKind.IDENTITY, str(type_))
 
 
 class AttributeChange(NamedTuple):

@@ -11,7 +11,10 @@ from decimal import Decimal, InvalidOperation
 from enum import Enum
 from typing import Protocol
 
-from .facts import Value
+import numpy as np
+from numpy.typing import NDArray
+
+from .facts import Point, Value
 from .strings import StringTest
 
 NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -83,7 +86,7 @@ def instant_of(value: Value) -> int | None:
 
 def entries_of(value: Value) -> Sequence[str] | None:
     """The entries of a list; None: the value isn't one."""
-    if isinstance(value, (str, bool, int, float, Decimal)):
+    if isinstance(value, (str, bool, int, float, Decimal, Point)):
         return None
     return value
 
@@ -202,3 +205,52 @@ class EmptyTest:
 
     def holds(self, value: Value) -> bool:
         return value == "" or entries_of(value) in ((), [])
+
+
+EARTH_RADIUS_METRES = 6_371_008.8
+
+
+@dataclass(frozen=True)
+class NearTest:
+    """A place at most so far from another, edge included, over a sphere."""
+
+    latitude: float
+    longitude: float
+    metres: float
+    missing: bool = False
+
+    def within(self, latitudes: NDArray[np.float64], longitudes: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Of each place, by the haversine; NaN is nowhere."""
+        here, there = np.radians(latitudes), np.radians(self.latitude)
+        across = np.sin((here - there) / 2) ** 2
+        across += np.cos(here) * np.cos(there) * np.sin((np.radians(longitudes) - np.radians(self.longitude)) / 2) ** 2
+        near: NDArray[np.bool_] = 2 * EARTH_RADIUS_METRES * np.arcsin(np.minimum(1.0, np.sqrt(across))) <= self.metres
+        return near
+
+    def holds(self, value: Value) -> bool:
+        return isinstance(value, Point) and bool(self.within(np.array([value.latitude]), np.array([value.longitude]))[0])
+
+
+@dataclass(frozen=True)
+class AnyTest:
+    """One of the entries of a list passes, as a text."""
+
+    test: StringTest
+    missing: bool = False
+
+    def holds(self, value: Value) -> bool:
+        return any(self.test.holds(entry) for entry in entries_of(value) or ())
+
+
+@dataclass(frozen=True)
+class TotalTest:
+    """A test of a sum, which is 0 for people of whom nothing is known."""
+
+    test: NumberTest
+
+    @property
+    def missing(self) -> bool:
+        return self.holds(0)
+
+    def holds(self, value: Value) -> bool:
+        return self.test.holds(value)

@@ -1,126 +1,53 @@
-"""Criteria on what is known of a person: a column of dictionary codes per property, a test once per distinct value, then a look-up.
+"""Criteria on what is known of a person: a column per property, a test once per distinct value, then a look-up.
 
 A date in a window that moves with time is an event in disguise: the people by their date, so that those who cross an edge are a slice.
+What is told of the future and holds only from then on waits aside.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..bits import BitRows, Row, place
-from ..facts import AttributeChange, Instants, Ordinals, Property, Value, property_of
+from ..facts import AttributeChange, Ordinals, Property, PropertyKind, Value, property_of
 from ..keys import Keys, SortedRuns, sorted_unique
 from ..periods import Window
 from ..tree import AttributeDate, AttributeTest
-from ..values import FIRST_INSTANT, LAST_INSTANT, instant_of
+from ..values import FIRST_INSTANT, LAST_INSTANT
+from .columns import NO_DATE, WORTH_TIDYING, Column, Reader, column_of
 
 AttributeCriterion = AttributeTest | AttributeDate
-Codes = NDArray[np.int32]
+Key = tuple[int, Property]  # workspace and property
 
-NEVER = -(1 << 62)  # when a value that nobody has told was told
-NO_DATE = FIRST_INSTANT - 1
 LONGEST = LAST_INSTANT - FIRST_INSTANT + 1
-WORTH_TIDYING = 1024
-
-
-class _Column:
-    """The present value of one attribute of everyone, as the number of a distinct value; 0: missing."""
-
-    def __init__(self) -> None:
-        self.values: list[Value | None] = [None]
-        self.codes: Codes = np.zeros(0, np.int32)
-        self._times: Instants = np.zeros(0, np.int64)
-        self._code_of: dict[object, int] = {}
-
-    @property
-    def nbytes(self) -> int:
-        return self.codes.nbytes + self._times.nbytes
-
-    def make_room(self, people: int) -> None:
-        if people > len(self.codes):
-            more = people - len(self.codes)
-            self.codes = np.concatenate([self.codes, np.zeros(more, np.int32)])
-            self._times = np.concatenate([self._times, np.full(more, NEVER)])
-
-    def put(self, ordinals: Ordinals, values: Sequence[Value | None], times: Instants) -> Ordinals:
-        """Per person the latest wins, of equal times the last one told; the people whose value is another now, ascending."""
-        order = np.lexsort((times, ordinals))
-        newest = order[np.append(np.diff(ordinals[order]) != 0, True)] if len(order) else order
-        newest = newest[times[newest] >= self._times[ordinals[newest]]]
-        people = ordinals[newest]
-        codes = np.fromiter((self._code(values[at]) for at in newest.tolist()), np.int32, len(newest))
-        self._times[people] = times[newest]
-        moved = self.codes[people] != codes
-        self.codes[people[moved]] = codes[moved]
-        changed: Ordinals = people[moved]
-        return changed
-
-    def tidy(self) -> bool:
-        """Let go of the values that nobody has any more, where they are many. If so, all codes are other ones."""
-        used = np.union1d(self.codes, [0])
-        if len(self.values) < 2 * len(used) + WORTH_TIDYING:
-            return False
-        self.codes = np.searchsorted(used, self.codes).astype(np.int32)
-        self.values = [self.values[code] for code in used.tolist()]
-        self._code_of = {_identity(value): code for code, value in enumerate(self.values) if value is not None}
-        return True
-
-    def _code(self, value: Value | None) -> int:
-        if value is None:
-            return 0
-        identity = _identity(value)
-        code = self._code_of.get(identity)
-        if code is None:
-            code = self._code_of[identity] = len(self.values)
-            self.values.append(value)
-        return code
-
-
-def _identity(value: Value) -> object:
-    """Distinct where a test could tell the difference: 1, True, 1.0 and "1" are four, and 1.0 and 1.00 are two."""
-    return value if isinstance(value, str) else (type(value), repr(value))
-
-
-@dataclass
-class _ByValue:
-    """A function of the value, worked out once for each distinct value of a column."""
-
-    function: Callable[[Value], int]
-    missing: int
-    known: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-
-    def of(self, column: _Column, codes: Codes) -> NDArray[np.int64]:
-        if len(self.known) < len(column.values):
-            new = column.values[len(self.known) :]
-            answers = (self.missing if value is None else self.function(value) for value in new)
-            self.known = np.concatenate([self.known, np.fromiter(answers, np.int64, len(new))])
-        answers_of_codes: NDArray[np.int64] = self.known[codes]
-        return answers_of_codes
-
-    def start_again(self) -> None:
-        self.known = self.known[:0]
+IN_TIME = frozenset({PropertyKind.FIRST_SEEN, PropertyKind.LAST_SEEN, PropertyKind.LOCATION, PropertyKind.LIFETIME_VALUE})
 
 
 @dataclass
 class _Attribute:
-    column: _Column = field(default_factory=_Column)
-    tests: dict[AttributeTest, tuple[int, _ByValue]] = field(default_factory=dict)
+    column: Column
+    tests: dict[AttributeTest, tuple[int, Reader]] = field(default_factory=dict)
     windows: dict[Window, int] = field(default_factory=dict)
-    dates: _ByValue = field(default_factory=lambda: _ByValue(_date, NO_DATE))
     by_date: SortedRuns | None = None  # kept while windows ask for it; also holds dates that people had before
 
     def in_window(self, window: Window, people: Ordinals | slice, now: int) -> NDArray[np.bool_]:
         first, last = window.bounds(now)
-        dates = self.dates.of(self.column, self.column.codes[people])
+        dates = self.column.dates(people)
         return (dates >= max(first, FIRST_INSTANT)) & (dates <= last)
 
     def enter_dates(self, people: Ordinals) -> None:
-        if self.by_date is not None:
-            dates = self.dates.of(self.column, self.column.codes[people])
-            dated = dates != NO_DATE
-            self.by_date.add(dates[dated] - FIRST_INSTANT, people[dated].astype(np.int32))
+        if self.by_date is None:
+            return
+        if len(self.by_date) > 4 * self.column.size + WORTH_TIDYING:
+            self.by_date, people = SortedRuns(), np.arange(self.column.size)
+        dates = self.column.dates(people)
+        dated = dates != NO_DATE
+        self.by_date.add(dates[dated] - FIRST_INSTANT, people[dated].astype(np.int32))
 
     def crossing(self, window: Window, before: int, now: int) -> Ordinals:
         """Whose date may have crossed an edge of the window."""
@@ -133,10 +60,49 @@ class _Attribute:
         )
 
 
+class _Later:
+    """What is told of the future, until its time comes."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Key, int, Value | None]] = []
+        self._number = count()  # of equal times in the order in which it was told
+
+    def add(self, key: Key, change: AttributeChange) -> None:
+        values = change.values if len(change.values) else [None] * len(change.ordinals)
+        for ordinal, value, time in zip(change.ordinals.tolist(), values, change.times_ms.tolist(), strict=True):
+            heappush(self._heap, (time, next(self._number), key, ordinal, value))
+
+    def due(self, now: int) -> Iterator[AttributeChange]:
+        """What holds by now."""
+        found: dict[Key, list[tuple[int, Value | None, int]]] = defaultdict(list)
+        while self._heap and self._heap[0][0] <= now:
+            time, _, key, ordinal, value = heappop(self._heap)
+            found[key].append((ordinal, value, time))
+        for (workspace, property_), rows in found.items():
+            ordinals, values, times = zip(*rows, strict=True)
+            yield AttributeChange(workspace, property_, np.array(ordinals, np.int64), values, np.array(times, np.int64))
+
+    def of(self, key: Key, ordinal: int) -> tuple[list[Value | None], list[int]]:
+        """The values and times that wait for one person, in their order."""
+        found = sorted((time, number, value) for time, number, *of, value in self._heap if of == [key, ordinal])
+        return [value for _, _, value in found], [time for time, _, _ in found]
+
+    def relabel(self, person_of: Callable[[int], int | None]) -> None:
+        """They are of another person; None: of nobody."""
+        found = ((time, number, key, person_of(ordinal), value) for time, number, key, ordinal, value in self._heap)
+        self._heap = [(time, number, key, person, value) for time, number, key, person, value in found if person is not None]
+        heapify(self._heap)
+
+    def drop(self, key: Key) -> None:
+        self._heap = [entry for entry in self._heap if entry[2] != key]
+        heapify(self._heap)
+
+
 class AttributeCriteria:
     def __init__(self, bits: BitRows) -> None:
         self._bits = bits
-        self._attributes: dict[tuple[int, Property], _Attribute] = {}
+        self._attributes: dict[Key, _Attribute] = {}
+        self._later = _Later()
 
     @property
     def nbytes(self) -> int:
@@ -148,29 +114,39 @@ class AttributeCriteria:
         attribute = self._attributes.get((criterion.workspace, criterion.attribute))
         true = np.zeros(self._bits.people, np.bool_)
         if attribute is not None:
-            present = slice(0, len(attribute.column.codes))
+            present = slice(0, attribute.column.size)
             if isinstance(criterion, AttributeDate):
                 true[present] = attribute.in_window(criterion.window, present, now)
             else:
-                true[present] = _answers(criterion).of(attribute.column, attribute.column.codes) == 1
+                true[present] = attribute.column.reader(criterion.test).of(present)
         return np.packbits(true, bitorder="little")
 
-    def value_of(self, workspace: int, attribute: Property, ordinal: int) -> Value | None:
-        """Of one person; None where it is missing."""
-        found = self._attributes.get((workspace, attribute))
-        if found is None or ordinal >= len(found.column.codes):
+    def value_of(self, workspace: int, attribute: Property, ordinal: int, at: int) -> Value | None:
+        """Of one person at an instant, if nothing new is told; None where it is missing."""
+        key = workspace, attribute
+        found = self._attributes.get(key)
+        if found is None:
             return None
-        return found.column.values[int(found.column.codes[ordinal])]
+        found.column.make_room(self._bits.people)
+        if ordinal >= found.column.size:
+            return None
+        values, times = self._later.of(key, ordinal)
+        come = int(np.searchsorted(times, at, "right"))
+        return found.column.with_more(ordinal, values[:come], times[:come])
+
+    def to_come(self, workspace: int, attribute: Property, ordinal: int) -> Sequence[int]:
+        """The instants at which something more is known of one person."""
+        return self._later.of((workspace, attribute), ordinal)[1]
 
     def add(self, criterion: AttributeCriterion, slot: int) -> None:
         attribute = self._attribute(criterion.workspace, criterion.attribute)
         if isinstance(criterion, AttributeTest):
-            attribute.tests[criterion] = slot, _answers(criterion)
+            attribute.tests[criterion] = slot, attribute.column.reader(criterion.test)
             return
         attribute.windows[criterion.window] = slot
         if attribute.by_date is None:
             attribute.by_date = SortedRuns()
-            attribute.enter_dates(np.arange(len(attribute.column.codes)))
+            attribute.enter_dates(np.arange(attribute.column.size))
 
     def remove(self, criterion: AttributeCriterion) -> None:
         attribute = self._attribute(criterion.workspace, criterion.attribute)
@@ -183,44 +159,75 @@ class AttributeCriteria:
 
     def change(self, change: AttributeChange, now: int) -> Iterator[Keys]:
         """Take values in; the places of the bits that turn."""
-        attribute = self._attribute(change.workspace_id, property_of(change.attribute))
-        attribute.column.make_room(self._bits.people)
-        people = attribute.column.put(change.ordinals, change.values, change.times_ms)
-        attribute.enter_dates(people)
-        for slot, answers in attribute.tests.values():
-            yield self._wrong(slot, people, answers.of(attribute.column, attribute.column.codes[people]) == 1)
-        for window, slot in attribute.windows.items():
-            yield self._wrong(slot, people, attribute.in_window(window, people, now))
+        property_ = property_of(change.attribute)
+        if property_.kind in IN_TIME and len(change.times_ms) and change.times_ms.max() > now:
+            self._later.add((change.workspace_id, property_), _rows_of(change, change.times_ms > now))
+            change = _rows_of(change, change.times_ms <= now)
+        yield from self._take(change, now)
 
     def pass_time(self, before: int, now: int) -> Iterator[Keys]:
-        """The places of the bits that turn as dates cross the edges of windows."""
+        """The places of the bits that turn as dates cross the edges of windows, and as the time of what waits comes."""
+        for change in self._later.due(now):
+            yield from self._take(change, now)
         for attribute in self._attributes.values():
             for window, slot in attribute.windows.items():
                 people = attribute.crossing(window, before, now)
                 yield self._wrong(slot, people, attribute.in_window(window, people, now))
 
+    def merge(self, leaves: int, stays: int, now: int) -> Iterator[Keys]:
+        """What is known of the one is known of the other; the places of the bits of the one that stays that turn."""
+        self._later.relabel(lambda ordinal: stays if ordinal == leaves else ordinal)
+        people = np.array([stays], np.int64)
+        for attribute in self._attributes.values():
+            attribute.column.make_room(self._bits.people)
+            attribute.column.merge(leaves, stays)
+            yield from self._mend(attribute, people, now)
+
+    def clear(self, ordinals: Ordinals) -> None:
+        """Nothing is known of these people any more; their bits are nobody's."""
+        gone = set(ordinals.tolist())
+        self._later.relabel(lambda ordinal: None if ordinal in gone else ordinal)
+        for attribute in self._attributes.values():
+            attribute.column.make_room(self._bits.people)
+            attribute.column.clear(ordinals)
+
+    def drop(self, workspace: int, attribute: Property) -> None:
+        """Let go of a property that no criterion in use reads."""
+        del self._attributes[workspace, attribute]
+        self._later.drop((workspace, attribute))
+
     def tidy(self) -> None:
         """Let go of values and dates that nobody has any more."""
         for attribute in self._attributes.values():
-            if attribute.column.tidy():
-                for answers in (attribute.dates, *(answers for _, answers in attribute.tests.values())):
-                    answers.start_again()
-            if attribute.by_date is not None and len(attribute.by_date) > 2 * np.count_nonzero(attribute.column.codes) + WORTH_TIDYING:
-                attribute.by_date = SortedRuns()
-                attribute.enter_dates(np.flatnonzero(attribute.column.codes))
+            attribute.column.tidy()
+            if attribute.by_date is not None:
+                dated = np.flatnonzero(attribute.column.dates(slice(0, attribute.column.size)) != NO_DATE)
+                if len(attribute.by_date) > 2 * len(dated) + WORTH_TIDYING:
+                    attribute.by_date = SortedRuns()
+                    attribute.enter_dates(dated)
+
+    def _take(self, change: AttributeChange, now: int) -> Iterator[Keys]:
+        attribute = self._attribute(change.workspace_id, property_of(change.attribute))
+        attribute.column.make_room(self._bits.people)
+        yield from self._mend(attribute, attribute.column.put(change.ordinals, change.values, change.times_ms), now)
+
+    def _mend(self, attribute: _Attribute, people: Ordinals, now: int) -> Iterator[Keys]:
+        attribute.enter_dates(people)
+        for slot, reader in attribute.tests.values():
+            yield self._wrong(slot, people, reader.of(people))
+        for window, slot in attribute.windows.items():
+            yield self._wrong(slot, people, attribute.in_window(window, people, now))
 
     def _attribute(self, workspace: int, attribute: Property) -> _Attribute:
-        return self._attributes.setdefault((workspace, attribute), _Attribute())
+        key = workspace, attribute
+        if key not in self._attributes:
+            self._attributes[key] = _Attribute(column_of(attribute))
+        return self._attributes[key]
 
     def _wrong(self, slot: int, people: Ordinals, true: NDArray[np.bool_]) -> Keys:
         return place(slot, people[self._bits.get(slot, people) != true])
 
 
-def _answers(criterion: AttributeTest) -> _ByValue:
-    test = criterion.test
-    return _ByValue(lambda value: test.holds(value) != test.missing, missing=False)
-
-
-def _date(value: Value) -> int:
-    instant = instant_of(value)
-    return NO_DATE if instant is None else instant
+def _rows_of(change: AttributeChange, chosen: NDArray[np.bool_]) -> AttributeChange:
+    values = [change.values[at] for at in np.flatnonzero(chosen).tolist()] if len(change.values) else ()
+    return change._replace(ordinals=change.ordinals[chosen], values=values, times_ms=change.times_ms[chosen])

@@ -1,7 +1,7 @@
 """The criteria in use: each has a slot of bits, once, however many audiences use it."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -113,9 +113,13 @@ class Criteria:
                 return self._activity.row(criterion)
 
     # --- one person
-    def value_of(self, workspace: int, attribute: Property, ordinal: int) -> Value | None:
-        """The present value of an attribute; None where it is missing."""
-        return self._attributes.value_of(workspace, attribute, ordinal)
+    def value_of(self, workspace: int, attribute: Property, ordinal: int, at: int) -> Value | None:
+        """What a property is at an instant if nothing new is told; None where it is missing."""
+        return self._attributes.value_of(workspace, attribute, ordinal, at)
+
+    def to_come(self, workspace: int, attribute: Property, ordinal: int) -> Sequence[int]:
+        """When more is known of a property."""
+        return self._attributes.to_come(workspace, attribute, ordinal)
 
     def is_active(self, criterion: Activity, ordinal: int) -> bool:
         """Whether the person has activity in one of the workspaces."""

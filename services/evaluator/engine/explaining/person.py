@@ -38,11 +38,16 @@ class Person:
     index: EventIndex
     ordinal: int
     now: int
-    value_of: Callable[[int, Property], Value | None]
+    value_at: Callable[[int, Property, int], Value | None]  # in a workspace, at an instant from now on
+    to_come: Callable[[int, Property], Sequence[int]]  # the instants at which more is known of a property
     is_active: Callable[[Activity], bool]
     tree_of: Callable[[int], Node | None]  # of another audience; None where it isn't active
     past: Past = NO_PAST
     _times: dict[Match, Instants] = field(default_factory=dict)
+
+    def value_of(self, workspace: int, attribute: Property) -> Value | None:
+        """The present one."""
+        return self.value_at(workspace, attribute, self.now)
 
     def times_of(self, match: Match) -> Instants:
         """When the person did what the match reads, in order."""
@@ -60,11 +65,14 @@ class Person:
         return [times[times < edge] for times in found]
 
     def versions_of(self, workspace: int, attribute: Property) -> list[Version]:
-        """The values of a property, the last one the present one; times without a value are left out. A change that is told for a time to
+        """The values of a property: past ones, the present one, and those that it will have if nothing new is told; times without a value are left out. A change that is told for a time to
         come counts from now on, as it does in the columns."""
         told = sorted(((min(time, self.now), value) for time, value in self.past.changes.get((workspace, attribute), ())), key=_time)
         firsts = [time for time, _ in told] or [-FAR]
         values = [*(value for _, value in told[:-1]), self.value_of(workspace, attribute)]
+        coming = sorted(set(self.to_come(workspace, attribute)))
+        firsts += coming
+        values += [self.value_at(workspace, attribute, at) for at in coming]
         lasts = [*(first - 1 for first in firsts[1:]), FAR]
         return [
             Version(first, last, value)
