@@ -1,12 +1,13 @@
 """The ways of working a scenario out in this process: each answers who is in at each of its instants."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
 
 from services.evaluator.engine import AttributeChange, Compiled, Engine, Series, compile_definition
-from services.evaluator.engine.facts import EventContext, EventRows
+from services.evaluator.engine.facts import EVERYWHERE, EventContext, EventRows, Property, PropertyKind, consent, identity
+from services.evaluator.readings import amount_of, pays, point_of
 from tests.model import facts, reference
 from tests.scenarios.scenario import MAIN, Scenario, Told, workspace_of
 
@@ -57,6 +58,7 @@ class World:
         self.scenario = scenario
         self.engine = Engine(look_back_ms=scenario.look_back_ms, now_ms=scenario.now)
         self.names = list(scenario.people)  # by ordinal
+        self.identities: dict[tuple[int, int], dict[str, None]] = {}  # by person and type
 
     def activate(self) -> None:
         for audience_id, audience in self.scenario.audiences.items():
@@ -103,8 +105,42 @@ class World:
             elif isinstance(fact, facts.AttributeChange):
                 person, at = np.array([ordinal]), np.array([fact.time_ms])
                 changes.append(AttributeChange(fact.workspace_id, fact.attribute, person, [fact.value], at))
+            changes += self.properties(ordinal, fact)
         rows = {series: rows_of(column) for series, column in events.items()}
         return rows, changes, {workspace: np.array(people) for workspace, people in activity.items()}
+
+    def properties(self, ordinal: int, fact: facts.Fact) -> Iterator[AttributeChange]:
+        """What a fact says of the person beside user attributes."""
+        if isinstance(fact, facts.MergedInto | facts.Deleted):
+            return
+        person, at = np.array([ordinal]), np.array([fact.time_ms])
+        workspace = workspace_of(fact, self.scenario.workspaces)
+        assert workspace is not None
+        for kind in (PropertyKind.FIRST_SEEN, PropertyKind.LAST_SEEN):
+            yield AttributeChange(workspace, Property(kind), person, (), at)
+        match fact:
+            case facts.Event():
+                details = to_json(fact.details).decode()
+                if (point := point_of(details)) is not None:
+                    yield AttributeChange(workspace, Property(PropertyKind.LOCATION), person, [point], at)
+                if pays(fact.type, fact.name):
+                    amount = amount_of(fact.name, details)
+                    yield AttributeChange(workspace, Property(PropertyKind.LIFETIME_VALUE), person, [amount], at)
+            case facts.DeviceTold():
+                for field, value in fact.fields.items():
+                    yield AttributeChange(workspace, Property(PropertyKind.DEVICE, field), person, [value], at)
+            case facts.AttributionTold():
+                for field in ("publisher", "campaign"):
+                    yield AttributeChange(workspace, Property(PropertyKind.ATTRIBUTION, field), person, [getattr(fact, field) or None], at)
+            case facts.ConsentTold():
+                yield AttributeChange(workspace, consent(fact.regulation, fact.purpose), person, [fact.consented], at)
+            case facts.IdentityTold():
+                held = self.identities.setdefault((ordinal, fact.type), {})
+                if fact.removed:
+                    held.pop(fact.value, None)
+                else:
+                    held[fact.value] = None
+                yield AttributeChange(EVERYWHERE, identity(fact.type), person, [tuple(held) or None], np.array([0]))
 
 
 def rows_of(column: Sequence[tuple[int, facts.Event]]) -> EventRows:

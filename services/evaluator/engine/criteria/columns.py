@@ -374,7 +374,8 @@ class _Answers:
         self._by_value = by_value
 
     def of(self, people: People) -> Bools:
-        return self._by_value.of(people) == 1
+        passes: Bools = self._by_value.of(people) == 1
+        return passes
 
 
 class _ByPerson:

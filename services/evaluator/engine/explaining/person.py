@@ -65,8 +65,8 @@ class Person:
         return [times[times < edge] for times in found]
 
     def versions_of(self, workspace: int, attribute: Property) -> list[Version]:
-        """The values of a property: past ones, the present one, and those that it will have if nothing new is told; times without a value are left out. A change that is told for a time to
-        come counts from now on, as it does in the columns."""
+        """The values of a property: past ones, the present one, and those that it will have if nothing new is told; times without a value
+        are left out. A change that is told for a time to come counts from now on, as it does in the columns."""
         told = sorted(((min(time, self.now), value) for time, value in self.past.changes.get((workspace, attribute), ())), key=_time)
         firsts = [time for time, _ in told] or [-FAR]
         values = [*(value for _, value in told[:-1]), self.value_of(workspace, attribute)]
