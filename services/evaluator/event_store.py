@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import clickhouse_connect
 import msgspec
@@ -23,7 +23,10 @@ import pyarrow as pa
 from muster.ingest.v1 import identity_pb2
 from numpy.typing import NDArray
 
+from services.evaluator.engine.details import Happening, Place, Subject
 from services.evaluator.engine.facts import EventContext, EventRows, Series, Value
+from services.evaluator.engine.sieve import Sieve, SieveEntry
+from services.evaluator.engine.strings import StringTest
 from services.evaluator.engine.values import decimal_of
 from services.evaluator.event_tables import Layout, Tenure, counted, uncounted
 from services.evaluator.intake import EventColumns
@@ -36,7 +39,7 @@ _TABLES = {
     "events": """
         account_id Int64, workspace_id Int64, input_id Int64, type Int16, name LowCardinality(String),
         mpid Int64, time_ms Int64 CODEC(Delta, ZSTD(1)), event_id Int64 CODEC(NONE),
-        partition UInt16, sequence UInt64 CODEC(Delta, ZSTD(1)),
+        partition UInt16, sequence UInt64 CODEC(Delta, ZSTD(1)), position UInt32 CODEC(Delta, ZSTD(1)),
         application_version LowCardinality(String), application_build LowCardinality(String),
         platform LowCardinality(String), os_version LowCardinality(String), details String CODEC(ZSTD(1))
         | ORDER BY (account_id, type, name, input_id, time_ms)""",
@@ -46,12 +49,14 @@ _TABLES = {
         value Nullable(String), partition UInt16, sequence UInt64, position UInt32
         | ORDER BY (account_id, workspace_id, attribute, mpid, time_ms)""",
 }
-# What tells one kind of event from another when they are read back: a quick hash, and for an account in which somebody made up
-# names that it can't tell apart, one with a secret.
-_CODES = (
-    "cityHash64(type, name, input_id)",
-    f"sipHash64Keyed((toUInt64({secrets.randbits(64)}), toUInt64({secrets.randbits(64)})), type, name, input_id)",
+# What tells one thing from another when they are read back: a quick hash, and for an account in which somebody made up names or values
+# that it can't tell apart, one with a secret.
+_HASHES = (
+    "cityHash64({})",
+    f"sipHash64Keyed((toUInt64({secrets.randbits(64)}), toUInt64({secrets.randbits(64)})), {{}})",
 )
+_GROUPS_MAX = 50_000  # with more different values than this, events are read one by one
+_CHOSEN_MAX = 1_000  # a query names no more values than this
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,16 @@ def value_of(attribute: identity_pb2.AttributeValue) -> Value:
             return tuple(attribute.list_value.values)
         case _:
             return ""
+
+
+class Recalled(NamedTuple):
+    """Events of the past: event i is of `mpids[i]`, and sieve s takes `entries[s][which[i]]` of it. `arrivals` ascend as they came."""
+
+    entries: list[list[Sequence[SieveEntry]]]
+    which: NDArray[np.int64]
+    mpids: NDArray[np.int64]
+    times_ms: NDArray[np.int64]
+    arrivals: NDArray[np.int64]
 
 
 class EventStore:
@@ -140,7 +155,8 @@ class EventStore:
         """(series, MPIDs, times) of the events from `since_ms` on; a series comes in one or more parts."""
         where = f"{self._of_account('events')} AND time_ms >= {{since:Int64}}"
         parameters = {"account": account_id, "since": since_ms}
-        for code in _CODES:
+        for hash_ in _HASHES:
+            code = hash_.format("type, name, input_id")
             kinds = self._client.query(f"SELECT DISTINCT {code}, type, name, input_id {where}", parameters=parameters).result_rows
             series = {int(key): Series(int(input_id), int(type_), name) for key, type_, name, input_id in kinds}
             if len(series) == len(kinds):
@@ -179,7 +195,7 @@ class EventStore:
         rows = self._client.query(
             "SELECT input_id, type, name, time_ms, details, application_version, application_build, platform, os_version "
             f"{self._of_account('events')} AND type IN {{types:Array(Int16)}} AND mpid = {{mpid:Int64}} "
-            "AND time_ms >= {since:Int64} AND time_ms < {before:Int64} ORDER BY sequence",
+            "AND time_ms >= {since:Int64} AND time_ms < {before:Int64} ORDER BY sequence, position",
             parameters={"account": account_id, "mpid": mpid, "types": sorted(types), "since": since_ms, "before": before_ms},
         ).result_rows
         by_series: dict[Series, list[Sequence[Any]]] = defaultdict(list)
@@ -210,6 +226,80 @@ class EventStore:
                 changes[workspace_id, attribute].append((int(time_ms), None if value is None else _value_from(value)))
         return changes
 
+    # --- the past, for filters
+
+    def recall(self, account_id: int, sieves: Sequence[Sieve], since_ms: int) -> Iterator[Recalled]:
+        """What the sieves take of the events from `since_ms` on. All are of one source and read the same subjects."""
+        match, subjects = sieves[0].match.source, sorted(sieves[0].subjects, key=repr)
+        where = f"{self._of_account('events')} AND type = {{type:Int16}} AND time_ms >= {{since:Int64}}"
+        parameters: dict[str, Any] = {"account": account_id, "type": match.type, "since": since_ms}
+        for index, input_id in enumerate(sorted(match.inputs)):
+            parameters[f"input{index}"] = input_id
+        where += (
+            f" AND input_id IN ({', '.join(f'{{input{index}:Int64}}' for index in range(len(match.inputs)))})" if match.inputs else " AND 0"
+        )
+        if match.name is None:
+            yield from self._recall(sieves, subjects, where, parameters)
+            return
+        names = [match.name] if isinstance(match.name, str) else self._names(match.name, where, parameters)
+        for start in range(0, len(names), _CHOSEN_MAX):
+            chosen = {f"name{index}": name for index, name in enumerate(names[start : start + _CHOSEN_MAX])}
+            listed = ", ".join(f"{{{name}:String}}" for name in chosen)
+            yield from self._recall(sieves, subjects, f"{where} AND name IN ({listed})", {**parameters, **chosen})
+
+    def _names(self, test: StringTest, where: str, parameters: Mapping[str, Any]) -> list[str]:
+        rows = self._client.query(f"SELECT DISTINCT name {where}", parameters=dict(parameters)).result_rows
+        return [name for (name,) in rows if test.holds(name)]
+
+    def _recall(self, sieves: Sequence[Sieve], subjects: Sequence[Subject], where: str, parameters: dict[str, Any]) -> Iterator[Recalled]:
+        """Each different value is looked at once, on one of the events that have it; where there are too many of them, each event."""
+        keys = ", ".join(f"r{index}" for index in range(len(subjects))) or "''"
+        reduced = ", ".join(f"{_reduced(subject, parameters)} AS r{index}" for index, subject in enumerate(subjects)) or "'' AS r"
+        for hash_ in _HASHES:
+            code = hash_.format(keys)
+            groups = self._client.query(
+                f"SELECT {code}, any(details), {_any_context()} FROM (SELECT details, {', '.join(EventContext._fields)}, {reduced} "  # noqa: S608
+                f"{where}) GROUP BY {keys} SETTINGS max_rows_to_group_by = {_GROUPS_MAX}, group_by_overflow_mode = 'break'",
+                parameters=parameters,
+            ).result_rows
+            if len(groups) > _GROUPS_MAX:
+                yield from self._recall_each(sieves, where, parameters)
+                return
+            codes = np.array([group[0] for group in groups], np.uint64)
+            if len(np.unique(codes)) == len(codes):
+                break
+        else:
+            raise RuntimeError("two values of events share a code of the event store")
+        happenings = [Happening(details, EventContext(*context)) for _, details, *context in groups]
+        entries = [[sieve.entries(one) for one in happenings] for sieve in sieves]
+        chosen = [place for place in range(len(groups)) if any(found[place] for found in entries)]
+        order = np.argsort(codes)
+        only = f" AND {code} IN ({', '.join(str(codes[place]) for place in chosen)})" if len(chosen) <= _CHOSEN_MAX else ""
+        if not chosen:
+            return
+        with self._client.query_np_stream(
+            f"SELECT {code} AS code, mpid, time_ms, sequence, position FROM "  # noqa: S608
+            f"(SELECT mpid, time_ms, sequence, position, {reduced} {where}) WHERE 1{only}",
+            parameters=parameters,
+        ) as blocks:
+            for block in blocks:
+                which = order[np.searchsorted(codes, _column(block, 0, np.uint64), sorter=order)]
+                mpids, times = _column(block, 1, np.int64), _column(block, 2, np.int64)
+                yield Recalled(entries, which, mpids, times, _arrivals(_column(block, 3, np.int64), _column(block, 4, np.int64)))
+
+    def _recall_each(self, sieves: Sequence[Sieve], where: str, parameters: dict[str, Any]) -> Iterator[Recalled]:
+        with self._client.query_column_block_stream(
+            f"SELECT mpid, time_ms, sequence, position, details, {', '.join(EventContext._fields)} {where}",
+            parameters=parameters,
+        ) as blocks:
+            for mpids, times, sequences, positions, *columns in blocks:
+                places: dict[tuple[str, ...], int] = {}
+                which = np.fromiter((places.setdefault(key, len(places)) for key in zip(*columns, strict=True)), np.int64, len(mpids))
+                happenings = [Happening(details, EventContext(*context)) for details, *context in places]
+                entries = [[sieve.entries(one) for one in happenings] for sieve in sieves]
+                arrivals = _arrivals(np.array(sequences, np.int64), np.array(positions, np.int64))
+                yield Recalled(entries, which, np.array(mpids, np.int64), np.array(times, np.int64), arrivals)
+
     def _insert(self, table: str, rows: pa.Table) -> None:
         epochs = np.zeros(1 << 16, np.uint32)
         for partition, tenure in self._tenures.items():
@@ -231,10 +321,56 @@ class EventStore:
         )
 
 
+def _reduced(subject: Subject, parameters: dict[str, Any]) -> str:
+    """Text that two events have in common only if the subject has the same value in both, to the digit.
+
+    It is the value as it is written, where it is certain by the text alone that this is it: the only one under its key, in details
+    without keys in disguise; else the details whole. (No key comes twice in one object.) The store's own reading would lose digits.
+    """
+    if subject.place is Place.CONTEXT:
+        return subject.name
+    key = "products" if subject.of_product else subject.name
+    inner = msgspec.json.encode(key).decode()[1:-1]
+    name = f"k{len(parameters)}"
+    parameters[name] = inner
+    quoted = f"concat('\"', {{{name}:String}}, '\"')"
+    times = f"countSubstrings(details, {quoted})"
+    if subject.place is Place.ATTRIBUTE:
+        at = f"position(details, concat({quoted}, ':'))"
+        inside = (
+            f"startsWith(details, '{{\"attributes\":{{') AND {at} > 0 AND {at} < position(details, '}}') "
+            f"AND countSubstrings(substring(details, 1, {at}), '{{') = 2 AND isValidJSON(details)"
+        )
+    else:
+        inside = f"JSONHas(details, {{{name}:String}})"
+    plain = "position(details, '\\\\u') = 0 AND position(details, '\\\\/') = 0"
+    return (
+        f"multiIf({times} = 0 AND {plain}, '', {times} = 1 AND {inside}, simpleJSONExtractRaw(details, {{{name}:String}}), "
+        "concat('\\0', details))"
+    )
+
+
+def _any_context() -> str:
+    return ", ".join(f"any({name})" for name in EventContext._fields)
+
+
+def _arrivals(sequences: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers in the order of the stream; a message holds far fewer rows than 2**20."""
+    return (sequences << 20) + positions
+
+
 def _column(block: NDArray[Any], index: int, dtype: type[T]) -> NDArray[T]:
     """A column of a block, which is a record array, or a plain matrix where all columns are of one type."""
     column = block[block.dtype.names[index]] if block.dtype.names else block[:, index]
     return np.ascontiguousarray(column).astype(dtype, copy=False)
+
+
+def _positions(events: EventColumns) -> NDArray[np.int64]:
+    """The number of each row in its message; the messages come one after the other."""
+    rows = np.arange(len(events))
+    same = (events.sequences[1:] == events.sequences[:-1]) & (events.partitions[1:] == events.partitions[:-1])
+    begins = np.append(True, ~same)[: len(rows)]
+    return rows - np.maximum.accumulate(np.where(begins, rows, 0))
 
 
 def _events_table(account_id: int, events: EventColumns) -> pa.Table:
@@ -259,6 +395,7 @@ def _events_table(account_id: int, events: EventColumns) -> pa.Table:
             "event_id": pa.array(events.event_ids),
             "partition": pa.array(events.partitions.astype(np.uint16)),
             "sequence": pa.array(events.sequences.astype(np.uint64)),
+            "position": pa.array(_positions(events), pa.uint32()),
             "application_version": by_context(0),
             "application_build": by_context(1),
             "platform": by_context(2),

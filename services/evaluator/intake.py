@@ -87,7 +87,7 @@ class EventColumns:
     workspaces: list[int]  # of each series
     partitions: NDArray[np.int32]
     sequences: NDArray[np.int64]
-    contexts: list[tuple[str, str, str, str]] = field(default_factory=list)
+    contexts: Sequence[tuple[str, str, str, str]] = field(default_factory=list)
     context_codes: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
     details: list[str] = field(default_factory=list)
 

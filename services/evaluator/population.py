@@ -15,6 +15,7 @@ from pyroaring import BitMap
 from services.chassis import log as logs
 from services.evaluator.engine.audiences import Cycle
 from services.evaluator.engine.compile import Compiled, compile_definition
+from services.evaluator.engine.details import Subject
 from services.evaluator.engine.engine import Engine
 from services.evaluator.engine.explain import Explanation
 from services.evaluator.engine.explaining.person import NO_PAST, Past
@@ -22,6 +23,8 @@ from services.evaluator.engine.facts import (
     AttributeChange,
     Changes,
     Estimate,
+    EventContext,
+    EventRows,
     Instants,
     Ordinals,
     PropertyKind,
@@ -29,8 +32,9 @@ from services.evaluator.engine.facts import (
     Value,
     property_of,
 )
-from services.evaluator.engine.tree import AttributeDate, AttributeTest, matches_of
-from services.evaluator.event_store import AttributeRow, EventStore, value_of
+from services.evaluator.engine.sieve import Sieve, SieveEntry
+from services.evaluator.engine.tree import AttributeDate, AttributeTest, Match, matches_of
+from services.evaluator.event_store import AttributeRow, EventStore, Recalled, value_of
 from services.evaluator.explanations import Teller
 from services.evaluator.intake import Arrived, EventColumns, columns_of
 from services.evaluator.journal import Entry, Standing
@@ -174,9 +178,12 @@ class Population:
     def turn(self, store: EventStore, arrived: Sequence[Arrived], now_ms: int) -> Turn:
         """Take in what has arrived, keep it in the store, and let time pass to `now_ms`."""
         turn = Turn()
-        # Most accounts have nothing new in most rounds.
-        by_series, attributes, activity = self._take(turn, store, arrived) if arrived else ({}, [], {})
+        events = columns_of(arrived)
+        self._know_sources(events)
+        # Before the store has what arrived: a filter that is new finds there just what the engine had before this round.
         self._define(turn)
+        # Most accounts have nothing new in most rounds.
+        by_series, attributes, activity = self._take(turn, store, events, arrived) if arrived else ({}, [], {})
         for audience_id, changes in self.engine.round(now_ms, by_series, attributes, activity).items():
             turn.add(audience_id, changes)
         turn.changes = {audience_id: changes for audience_id, changes in turn.changes.items() if changes}
@@ -217,6 +224,7 @@ class Population:
 
     def estimate(self, compiled: Compiled, beside: int) -> Estimate:
         """The exact size of a draft now, and of what it shares with an audience; one that is not evaluated has no members."""
+        self._recall(compiled)
         return self.engine.estimate(compiled, beside=beside if beside in self.audiences else None)
 
     def explain(self, audience_id: int, mpid: int) -> Explanation | None:
@@ -258,10 +266,9 @@ class Population:
         return Past(events, {(workspace, property_of(name)): told for (workspace, name), told in changes.items()})
 
     def _take(
-        self, turn: Turn, store: EventStore, arrived: Sequence[Arrived]
-    ) -> tuple[dict[Series, tuple[Ordinals, Instants]], list[AttributeChange], dict[int, Ordinals]]:
+        self, turn: Turn, store: EventStore, events: EventColumns, arrived: Sequence[Arrived]
+    ) -> tuple[dict[Series, EventRows], list[AttributeChange], dict[int, Ordinals]]:
         """Give people their ordinals and keep what has arrived: events by series, changes of attributes, and who is new to a workspace."""
-        events = columns_of(arrived)
         profiles = [message for message in arrived if message.profiles is not None and message.profiles.changes]
         mpids = np.concatenate([events.mpids, *[np.array([c.mpid for c in m.profiles.changes], np.int64) for m in profiles if m.profiles]])
         ordinals, turn.pages = self.people.take(mpids) if len(mpids) else (mpids, [])
@@ -274,9 +281,31 @@ class Population:
         attributes, attribute_rows = self._attributes(profiles, ordinals[len(events) :])
         if len(mpids):
             store.insert(self.account_id, events, attribute_rows)
-        self._know_sources(events)
-        rows = ordinals[: len(events)]
-        return {events.series[code]: (rows[at], events.times_ms[at]) for code, at in _groups(events.series_codes)}, attributes, activity
+        return self._rows(events, ordinals[: len(events)]), attributes, activity
+
+    def _rows(self, events: EventColumns, ordinals: Ordinals) -> dict[Series, EventRows]:
+        """By series; with what else is known of them where a filter asks for it."""
+        contexts = [EventContext(*context) for context in events.contexts]
+        rows = {}
+        for code, at in _groups(events.series_codes):
+            series = events.series[code]
+            rows[series] = EventRows(ordinals[at], events.times_ms[at])
+            if self.engine.reads_details(series):
+                details = [events.details[row] for row in at.tolist()]
+                context = [contexts[place] for place in events.context_codes[at].tolist()]
+                rows[series] = EventRows(ordinals[at], events.times_ms[at], details, context, at)
+        return rows
+
+    def _recall(self, *compiled: Compiled) -> None:
+        """Let the engine have what the filters of these definitions find in the past."""
+        by_reading: dict[tuple[Match, frozenset[Subject]], list[Sieve]] = defaultdict(list)
+        for sieve in self.engine.missing(*compiled):
+            by_reading[sieve.match.source, sieve.subjects].append(sieve)
+        for sieves in by_reading.values():
+            recalled = self._store.recall(self.account_id, sieves, self.engine.now - self.look_back_ms) if self._store is not None else ()
+            parts = [(part, self.people.find(part.mpids)) for part in recalled]
+            for place, sieve in enumerate(sieves):
+                self.engine.fill(sieve, *_filling(parts, place))
 
     def _define(self, turn: Turn) -> None:
         """Activate and deactivate what waits."""
@@ -303,6 +332,7 @@ class Population:
             id_: self.compile(audience.definition, audience.workspace_ids, audience.input_ids) for id_, audience in audiences.items()
         }
         waiting = _inner_first(compiled)
+        self._recall(*compiled.values())
         refused: list[int] = []
         while waiting and waiting != refused:
             refused, waiting = waiting, []
@@ -386,6 +416,26 @@ def _inner_first(compiled: dict[int, Compiled]) -> list[int]:
         order += ready
         rest.difference_update(ready)
     return order
+
+
+Filling = tuple[Ordinals, Instants, NDArray[np.int64], list[Sequence[SieveEntry]]]
+
+
+def _filling(parts: Sequence[tuple[Recalled, Ordinals]], place: int) -> Filling:
+    """What the sieve at this place takes of the past, as Engine.fill wants it. People who are not known here are passed over."""
+    entries: list[Sequence[SieveEntry]] = []
+    columns = [(np.empty(0, np.int64),) * 4]
+    before: list[Sequence[SieveEntry]] | None = None
+    start = 0
+    for part, ordinals in parts:
+        if part.entries[place] is not before:
+            before, start = part.entries[place], len(entries)
+            entries += before
+        taken = np.fromiter(map(bool, before), np.bool_, len(before))[part.which] & (ordinals != UNKNOWN)
+        columns.append((ordinals[taken], part.times_ms[taken], part.which[taken] + start, part.arrivals[taken]))
+    ordinals, times, which, arrivals = (np.concatenate(column) for column in zip(*columns, strict=True))
+    order = np.argsort(arrivals, kind="stable")
+    return ordinals[order], times[order], which[order], entries
 
 
 def _groups(codes: NDArray[np.int32]) -> Iterable[tuple[int, NDArray[np.int64]]]:

@@ -254,9 +254,9 @@ async def test_a_draft_that_became_wrong_is_not_activated_but_can_be_renamed(hom
 
 
 async def test_what_is_not_evaluated_yet_is_refused_in_words(home: Home) -> None:
-    filtered = definition(event("CUSTOM", where=[d.Filter(attribute="level", test=equals("3"))]))
-    failure = await refused(home.audience(definition=filtered))
-    assert places(failure) == [("definition.root.criterion.event.match.where", "NOT_EVALUATED_YET")]
+    value = d.LifetimeValueCriterion(test=d.NumberTest(comparison=d.COMPARISON_GREATER, value="100"))
+    failure = await refused(home.audience(definition=definition(d.Node(criterion=d.Criterion(lifetime_value=value)))))
+    assert places(failure) == [("definition.root.criterion.lifetime_value", "NOT_EVALUATED_YET")]
     assert "are not evaluated in this version" in failure.message
 
 

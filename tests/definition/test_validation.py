@@ -230,14 +230,12 @@ def test_events_have_a_name_where_their_type_has_one() -> None:
     assert faults(event("CUSTOM", name_test=pb.StringTest())) == [("definition.root.criterion.event.match.name_test.operator", "MISSING")]
 
 
-def test_filters_of_events_are_not_evaluated_yet_and_their_faults_are_told_too() -> None:
+def test_filters_of_events_compare_something_with_something() -> None:
     place = "definition.root.criterion.event.match.where"
-    assert faults(event("CUSTOM", where=[pb.Filter(attribute="level", test=number("3"))])) == [(place, "NOT_EVALUATED_YET")]
-    assert faults(event("CUSTOM", where=[pb.Filter()])) == [
-        (f"{place}[0]", "MISSING"),
-        (f"{place}[0].test", "MISSING"),
-        (place, "NOT_EVALUATED_YET"),
-    ]
+    assert faults(event("CUSTOM", where=[pb.Filter(attribute="level", test=number("3"))])) == []
+    assert faults(event("CUSTOM", where=[pb.Filter()])) == [(f"{place}[0]", "MISSING"), (f"{place}[0].test", "MISSING")]
+    moving = pb.ValueTest(date=pb.DateTest(when=last(7)))
+    assert faults(event("CUSTOM", where=[pb.Filter(attribute="until", test=moving)])) == [(f"{place}[0].test.date", "NOT_EVALUATED_YET")]
 
 
 _MATCH = pb.EventMatch(type=event_type_pb2.EVENT_TYPE_COMMERCE, name="purchase")

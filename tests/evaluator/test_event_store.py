@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.evaluator.engine.facts import Series
+from services.evaluator import event_store
+from services.evaluator.engine.details import Happening, Place, Subject
+from services.evaluator.engine.facts import EventContext, Series
+from services.evaluator.engine.filters import Filter
+from services.evaluator.engine.sieve import Sieve, SieveEntry
+from services.evaluator.engine.strings import StringTest, Way
+from services.evaluator.engine.tree import Match
+from services.evaluator.engine.values import Comparison, ExistsTest, NumberTest, TextTest
 from services.evaluator.event_store import AttributeRow, EventStore
 from services.evaluator.event_tables import Tenure
 from services.evaluator.intake import EventColumns
@@ -26,7 +33,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventStore]:
     store.close()
 
 
-def columns(mpids: list[int], times: list[int], codes: list[int], *, partition: int = 3, sequence: int = 10) -> EventColumns:
+def columns(
+    mpids: list[int],
+    times: list[int],
+    codes: list[int],
+    *,
+    partition: int = 3,
+    sequence: int = 10,
+    details: list[str] | None = None,
+    contexts: list[tuple[str, str, str, str]] | None = None,
+) -> EventColumns:
     rows = len(mpids)
     return EventColumns(
         mpids=np.array(mpids, np.int64),
@@ -37,9 +53,9 @@ def columns(mpids: list[int], times: list[int], codes: list[int], *, partition: 
         workspaces=[8, 8, 8],
         partitions=np.full(rows, partition, np.int32),
         sequences=np.full(rows, sequence, np.int64),
-        contexts=[("1.0", "42", "iOS", "17")],
-        context_codes=np.zeros(rows, np.int32),
-        details=[""] * rows,
+        contexts=contexts or [("1.0", "42", "iOS", "17")],
+        context_codes=np.arange(rows, dtype=np.int32) if contexts else np.zeros(rows, np.int32),
+        details=details or [""] * rows,
     )
 
 
@@ -120,3 +136,107 @@ def test_the_latest_value_of_an_attribute_wins_and_keeps_its_form(store: EventSt
         ("number as text", 1): "19.90",
     }
     assert str(found["price", 1]) == "19.90"
+
+
+LEVEL = Subject(Place.ATTRIBUTE, "level")
+PRICE = Subject(Place.PRODUCT_FIELD, "price")
+AMOUNT = Subject(Place.FIELD, "total_amount")
+WRITTEN = [
+    "",
+    "{}",
+    '{"attributes":{"level":"gold"}}',
+    '{"attributes":{"level":"Gold","other":"}{\\"level\\":5"}}',
+    '{"attributes":{"other":"}{","level":"gold"}}',
+    '{"attributes": {"level" : "gold"}}',
+    '{"attributes":{"l\\u0065vel":"gold"}}',
+    '{"attributes":{"level":"g\\u006fld"}}',
+    '{"attributes":{"other":"level"},"total_amount":5}',
+    '{"attributes":{"level":19.90}}',
+    '{"attributes":{"level":19.9}}',
+    '{"attributes":{"level":123456789012345678901234567890.5}}',
+    '{"attributes":{"level":12345678901234567890123456789012}}',
+    '{"attributes":{"level":true}}',
+    '{"attributes":{"level":["gold","x"]}}',
+    '{"attributes":{"level":[]}}',
+    '{"attributes":{"level":{"level":1}}}',
+    '{"attributes":{"other":{"level":"gold"}}}',
+    '{"attributes":{"level":null}}',
+    '{"products":[{"attributes":{"level":"gold"},"price":5}],"total_amount":5.00}',
+    '{"attributes":{"level":"gold"},"products":[{"attributes":{"level":"tin"},"price":5.0},{"price":[1]}]}',
+    '{"products":[{"name":"a ]} \\" b","price":7},{"price":19.90}],"total_amount":12345678901234567890123}',
+    '{"products":5,"total_amount":"5"}',
+    '{"total_amount":1e400}',
+    "[1]",
+    "no JSON",
+    '{"attributes":{"level":"gold"}',
+]
+
+
+def past_of(store: EventStore, account_id: int, sieve: Sieve, since_ms: int = 0) -> list[tuple[int, int, list[SieveEntry]]]:
+    """(MPID, time, entries) of what the sieve takes."""
+    return sorted(
+        (mpid, time, list(part.entries[0][place]))
+        for part in store.recall(account_id, [sieve], since_ms)
+        for mpid, time, place in zip(part.mpids.tolist(), part.times_ms.tolist(), part.which.tolist(), strict=True)
+        if part.entries[0][place]
+    )
+
+
+@pytest.mark.parametrize("groups", [50_000, 3])
+@pytest.mark.parametrize(
+    "where",
+    [
+        [Filter(LEVEL, TextTest(StringTest.of(Way.EQUALS, ["gold"])))],
+        [Filter(LEVEL, TextTest(StringTest.of(Way.EQUALS, ["19.90"])))],
+        [Filter(LEVEL, NumberTest(Comparison.GREATER, Decimal("1e29")))],
+        [Filter(LEVEL, ExistsTest(exists=False))],
+        [Filter(LEVEL, ExistsTest())],
+        [Filter(PRICE, NumberTest(Comparison.GREATER_OR_EQUAL, Decimal(5)))],
+        [Filter(AMOUNT, NumberTest(Comparison.EQUAL, Decimal(5)))],
+        [Filter(AMOUNT, TextTest(StringTest.of(Way.EQUALS, ["5"]))), Filter(PRICE, ExistsTest(exists=False))],
+        [Filter(Subject(Place.CONTEXT, "platform"), TextTest(StringTest.of(Way.EQUALS, ["ios"])))],
+    ],
+)
+def test_the_past_of_a_filter_is_what_passes_when_looked_at_one_by_one(
+    store: EventStore, where: list[Filter], groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_store, "_GROUPS_MAX", groups)
+    contexts = [("", "", "iOS" if i % 2 else "", str(i)) for i in range(len(WRITTEN))]
+    rows = len(WRITTEN)
+    if not store.sources(25):
+        store.insert(25, columns(list(range(rows)), [500] * rows, [0] * rows, details=WRITTEN, contexts=contexts), [])
+    sieve = Sieve(Match(1, "signed up", frozenset({1}), tuple(where)))
+    happenings = [Happening(details, EventContext(*context)) for details, context in zip(WRITTEN, contexts, strict=True)]
+    expected = [(mpid, 500, list(found)) for mpid, one in enumerate(happenings) if (found := sieve.entries(one))]
+    assert past_of(store, 25, sieve) == expected
+    assert len(expected) not in (0, rows)
+
+
+def test_the_past_is_that_of_the_type_the_names_and_the_inputs(store: EventStore) -> None:
+    store.insert(26, columns([1, 2, 3, 4], [100, 200, 300, 50], [0, 1, 2, 0], details=['{"attributes":{"level":1}}'] * 4), [])
+    where = (Filter(LEVEL, ExistsTest()),)
+
+    def people(type_: int, name: str | StringTest | None, *inputs: int) -> list[int]:
+        return [mpid for mpid, _, _ in past_of(store, 26, Sieve(Match(type_, name, frozenset(inputs), where)), 100)]
+
+    assert people(1, "signed up", 1, 2) == [1]
+    assert people(1, None, 1) == [1, 3]
+    assert people(1, StringTest.of(Way.CONTAINS, ["\0 NAME"]), 1) == [3]
+    assert people(1, SERIES[2].name, 1) == [3]
+    assert people(4, None, 1, 2) == [2]
+    assert people(1, None, 2) == []
+    assert people(1, None) == []
+    assert people(1, "it's {not:Int64} 'a' name\\", 1) == []
+
+
+def test_events_of_one_instant_keep_the_order_in_which_they_came(store: EventStore) -> None:
+    for sequence, mpids in ((7, [1, 2, 1]), (5, [1, 2])):
+        details = [f'{{"attributes":{{"level":"{sequence}.{i}"}}}}' for i in range(len(mpids))]
+        store.insert(27, columns(mpids, [100] * len(mpids), [0] * len(mpids), sequence=sequence, details=details), [])
+    parts = list(store.recall(27, [Sieve(Match(1, None, frozenset({1})), LEVEL)], 0))
+    found = sorted(
+        (arrival, mpid, part.entries[0][place][0].value)
+        for part in parts
+        for arrival, mpid, place in zip(part.arrivals.tolist(), part.mpids.tolist(), part.which.tolist(), strict=True)
+    )
+    assert [(mpid, value) for _, mpid, value in found] == [(1, "5.0"), (2, "5.1"), (1, "7.0"), (2, "7.1"), (1, "7.2")]

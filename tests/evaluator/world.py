@@ -32,6 +32,7 @@ class Happening:
     time_ms: int
     type: int = SESSION_START
     name: str = ""
+    details: str = ""
 
 
 def criterion(type_: int, *, hours: int = 0, fewer_than: int = 0) -> definition_pb2.Node:
@@ -111,7 +112,7 @@ class World:
                 source_indexes=[0] * len(some),
                 kind_indexes=[kinds.index((happening.type, happening.name)) for happening in some],
                 context_indexes=[0] * len(some),
-                details=[""] * len(some),
+                details=[happening.details for happening in some],
             )
             # A message id of its own: the stream must not be what drops a repeated batch here.
             await self._bus.publish(events_subject(partition), batch.SerializeToString(), message_id=f"m{next(_ids)}")

@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
-import msgspec
 import numpy as np
 
 from services.evaluator.engine import AttributeChange, Compiled, Engine, Series, compile_definition
-from services.evaluator.engine.facts import EVERYWHERE, EventContext, EventRows, Property, PropertyKind, consent, identity
+from services.evaluator.engine.facts import EVERYWHERE, EventRows, Property, PropertyKind, consent, identity
 from services.evaluator.readings import amount_of, pays, point_of
+from tests.evaluator.engine import past
 from tests.model import facts, reference
 from tests.scenarios.scenario import MAIN, Scenario, Told, workspace_of
-
-to_json = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def by_the_reference(scenario: Scenario) -> list[set[str]]:
@@ -59,10 +57,13 @@ class World:
         self.engine = Engine(look_back_ms=scenario.look_back_ms, now_ms=scenario.now)
         self.names = list(scenario.people)  # by ordinal
         self.identities: dict[tuple[int, int], dict[str, None]] = {}  # by person and type
+        self.past: list[tuple[int, facts.Event]] = []
 
     def activate(self) -> None:
         for audience_id, audience in self.scenario.audiences.items():
-            self.engine.activate(audience_id, self.compiled(audience))
+            compiled = self.compiled(audience)
+            past.fill(self.engine, self.past, compiled)
+            self.engine.activate(audience_id, compiled)
 
     def compiled(self, audience: reference.Audience) -> Compiled:
         return compile_definition(
@@ -101,12 +102,13 @@ class World:
             if (workspace := workspace_of(fact, self.scenario.workspaces)) is not None:
                 activity.setdefault(workspace, []).append(ordinal)
             if isinstance(fact, facts.Event):
+                self.past.append((ordinal, fact))
                 events.setdefault(Series(fact.input_id, fact.type, fact.name), []).append((ordinal, fact))
             elif isinstance(fact, facts.AttributeChange):
                 person, at = np.array([ordinal]), np.array([fact.time_ms])
                 changes.append(AttributeChange(fact.workspace_id, fact.attribute, person, [fact.value], at))
             changes += self.properties(ordinal, fact)
-        rows = {series: rows_of(column) for series, column in events.items()}
+        rows = {series: past.rows_of(column) for series, column in events.items()}
         return rows, changes, {workspace: np.array(people) for workspace, people in activity.items()}
 
     def properties(self, ordinal: int, fact: facts.Fact) -> Iterator[AttributeChange]:
@@ -120,7 +122,7 @@ class World:
             yield AttributeChange(workspace, Property(kind), person, (), at)
         match fact:
             case facts.Event():
-                details = to_json(fact.details).decode()
+                details = past.details_of(fact)
                 if (point := point_of(details)) is not None:
                     yield AttributeChange(workspace, Property(PropertyKind.LOCATION), person, [point], at)
                 if pays(fact.type, fact.name):
@@ -141,13 +143,3 @@ class World:
                 else:
                     held[fact.value] = None
                 yield AttributeChange(EVERYWHERE, identity(fact.type), person, [tuple(held) or None], np.array([0]))
-
-
-def rows_of(column: Sequence[tuple[int, facts.Event]]) -> EventRows:
-    """Events of one series for the engine."""
-    return EventRows(
-        np.array([ordinal for ordinal, _ in column], np.int64),
-        np.array([event.time_ms for _, event in column], np.int64),
-        [to_json(event.details).decode() if event.details else "" for _, event in column],
-        [EventContext(*event.context) for _, event in column],
-    )

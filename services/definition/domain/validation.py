@@ -382,10 +382,6 @@ class _Visit:
         elif named == "name_test":
             check_string(match.name_test, place.at("name_test"))
         self._filters(match.where, place)
-        if match.where:
-            place.at("where").fault(
-                Reason.NOT_EVALUATED_YET, "Filters on the attributes of events are not evaluated in this version; remove them."
-            )
         for index, data_input in enumerate(match.input_ids):
             at = place.at("input_ids", index)
             if _check_input(data_input, self._around, at) and self._around.input_ids and data_input not in self._around.input_ids:
@@ -402,6 +398,10 @@ class _Visit:
             else:
                 FILTER_SUBJECTS[subject](one, at)
             check_value_test(one.test, at.at("test"))
+            if one.test.date.when.WhichOneof("kind") in ("last", "ago"):
+                at.at("test").at("date").fault(
+                    Reason.NOT_EVALUATED_YET, "Dates relative to now are not evaluated in filters of this version; choose days."
+                )
 
     def _when(self, of: _HasWhen, place: Place) -> None:
         if of.HasField("when"):

@@ -18,6 +18,8 @@ from .events import MOST_PEOPLE, EventIndex
 from .explain import Explanation, explain
 from .explaining.person import NO_PAST, Past, Person
 from .facts import AttributeChange, Changes, Estimate, EventContext, EventRows, Events, Instants, Ordinals, Property, Series, Value
+from .sieve import Sieve, SieveEntry, sieves_of
+from .sieves import Sieves
 from .tree import Criterion, Leaf, MemberOf, Node, criteria_of
 
 NOBODY: Ordinals = np.empty(0, np.int64)
@@ -35,7 +37,8 @@ class Engine:
         self._bits = BitRows()
         self._audiences = Audiences(self._bits)
         self._member_slots: dict[int, int] = {}  # of the audiences
-        self._criteria = Criteria(self._index, self._bits, self._member_slots)
+        self._sieves = Sieves(self._index)
+        self._criteria = Criteria(self._index, self._sieves, self._bits, self._member_slots)
 
     # --- people
     def add_activity(self, workspace_id: int, ordinals: Ordinals) -> None:
@@ -52,11 +55,12 @@ class Engine:
         times_ms: Instants,
         details: Sequence[str] = (),
         contexts: Sequence[EventContext] = (),
+        arrivals: Sequence[int] | NDArray[np.integer] = (),
     ) -> None:
         """Events in any order, not deduplicated. Those older than the look-back are ignored; future ones count when their time comes.
         What they change in active audiences is reported by the next round."""
         self._make_room(ordinals)
-        self._insert({series: EventRows(ordinals, times_ms, details, contexts)})
+        self._insert({series: EventRows(ordinals, times_ms, details, contexts, arrivals)})
 
     def load_attributes(
         self, workspace_id: int, attribute: Property | str, ordinals: Ordinals, values: Sequence[Value | None], times_ms: Instants
@@ -66,11 +70,30 @@ class Engine:
         self._make_room(ordinals)
         self._criteria.change_attribute(AttributeChange(workspace_id, attribute, ordinals, values, times_ms), self.now)
 
+    # --- the past, for filters
+    def missing(self, *compiled: Compiled) -> list[Sieve]:
+        """What must be filled before these definitions can be activated or estimated, without a round in between."""
+        criteria = (criterion for one in compiled for criterion in criteria_of(one.members))
+        return self._sieves.missing(sieve for criterion in criteria for sieve in sieves_of(criterion))
+
+    def fill(
+        self, sieve: Sieve, ordinals: Ordinals, times_ms: Instants, which: NDArray[np.integer], entries: Sequence[Sequence[SieveEntry]]
+    ) -> None:
+        """What the sieve takes of all events that the engine has, in the order in which they came: of event i `entries[which[i]]`, as
+        `sieve.entries` has them. Events without an entry may be left out."""
+        self._make_room(ordinals)
+        self._sieves.fill(sieve, ordinals, times_ms, which, entries)
+
+    def reads_details(self, series: Series) -> bool:
+        """Whether a filter looks into the details and contexts of the series' events; where none does, they need not be given."""
+        return self._sieves.read(series)
+
     # --- audiences
     def activate(self, audience_id: int, compiled: Compiled, *, members: BitMap | Ordinals | None = None) -> Changes:
         """Take the audience in, computed at `now`, and tell the difference to `members`; without them, to its present members if it is
-        active (a new definition), else to nobody. The audiences that it reads (`compiled.member_of`) are to be activated first: as long as
-        one isn't, it has no members; audiences that read this one, and are active already, follow in the next round. Raises Cycle."""
+        active (a new definition), else to nobody. Nothing that it needs may be `missing`. The audiences that it reads
+        (`compiled.member_of`) are to be activated first: as long as one isn't, it has no members; audiences that read this one, and are
+        active already, follow in the next round. Raises Cycle."""
         self._audiences.refuse_cycle(audience_id, compiled.member_of)
         given = None if members is None else np.asarray(members if isinstance(members, np.ndarray) else members.to_array()).astype(np.int64)
         if given is not None:
@@ -146,8 +169,8 @@ class Engine:
         return inside
 
     def estimate(self, compiled: Compiled, *, beside: int | None = None) -> Estimate:
-        """The exact size of a draft now, of each of its nodes, and of what it shares with the active audience `beside`. Changes no
-        membership."""
+        """The exact size of a draft now, of each of its nodes, and of what it shares with the active audience `beside`. Nothing that it
+        needs may be `missing`. Changes no membership."""
         self._criteria.settle(self.now)
         of_nodes: dict[str, Row] = {}
         candidates = self._criteria.row(Leaf(compiled.candidates), self.now)
@@ -208,7 +231,13 @@ class Engine:
     def _insert(self, events: Mapping[Series, Events]) -> None:
         if not events:
             return
-        codes = np.repeat(np.array([self._index.code(series) for series in events], np.int32), [len(rows[0]) for rows in events.values()])
-        people = np.concatenate([rows[0] for rows in events.values()])
-        self._index.insert(codes, people, np.concatenate([rows[1] for rows in events.values()]))
+        rows = {series: EventRows(*columns) for series, columns in events.items()}
+        codes = np.repeat(
+            np.array([self._index.code(series) for series in rows], np.int32), [len(columns.ordinals) for columns in rows.values()]
+        )
+        people = np.concatenate([columns.ordinals for columns in rows.values()])
+        times = np.concatenate([columns.times_ms for columns in rows.values()])
+        if sifted := self._sieves.sift(rows):
+            codes, people, times = (np.concatenate(parts) for parts in zip((codes, people, times), *sifted, strict=True))
+        self._index.insert(codes, people, times)
         self._criteria.touch(Touched(codes, people))

@@ -7,7 +7,7 @@ Time is in milliseconds since the index's epoch, which lies shortly before the l
 is further in the future than that waits aside; what is older than the look-back is not kept.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +29,12 @@ class EventIndex:
     def __init__(self, *, look_back_ms: int, now_ms: int) -> None:
         if not 0 <= look_back_ms <= LONGEST_LOOK_BACK:
             raise ValueError(f"a look-back of {look_back_ms} ms: at most {LONGEST_LOOK_BACK} can be indexed")
-        self.series: list[Series] = []
+        self.series: list[Series | Match] = []  # by code; a match stands for the events that pass its filters
         self.look_back = look_back_ms
         self._now = now_ms
         self._epoch = now_ms - look_back_ms
-        self._code_of: dict[Series, int] = {}
+        self._code_of: dict[Series | Match, int] = {}
+        self._free: list[int] = []  # codes of matches that are dropped
         self._by_series = SortedRuns()
         self._by_person = SortedRuns()
         self.version = 0  # another one whenever the events are other ones
@@ -47,16 +48,34 @@ class EventIndex:
         waiting = sum(column.nbytes for columns in self._waiting for column in columns)
         return self._by_series.nbytes + self._by_person.nbytes + waiting
 
-    def code(self, series: Series) -> int:
+    def code(self, series: Series | Match) -> int:
         """The number of the series here; a new one is entered."""
         code = self._code_of.get(series)
+        if code is None and self._free and isinstance(series, Match):
+            code = self._code_of[series] = self._free.pop()
+            self.series[code] = series
         if code is None:
             code = self._code_of[series] = len(self.series)
             self.series.append(series)
         return code
 
+    def drop(self, matches: Collection[Match]) -> None:
+        """Let go of the series of these matches, which nobody reads any more."""
+        codes = [self._code_of.pop(match) for match in matches]
+        if not codes:
+            return
+        self.version += 1
+        dropped = np.zeros(len(self.series), np.bool_)
+        dropped[codes] = True
+        self._by_series.keep(lambda keys, people: ~dropped[keys >> TIME_BITS])
+        self._by_person.keep(lambda keys, codes: ~dropped[codes])
+        self._waiting = [tuple(column[~dropped[waiting[0]]] for column in waiting) for waiting in self._waiting]  # type: ignore[misc]
+        self._free += codes
+
     def codes_of(self, match: Match) -> list[int]:
         """The series that the match reads, of those known."""
+        if match.where:
+            return [self._code_of[match]] if match in self._code_of else []
         if isinstance(match.name, str):
             wanted = (self._code_of.get(Series(input_id, match.type, match.name)) for input_id in sorted(match.inputs))
             return [code for code in wanted if code is not None]

@@ -48,12 +48,14 @@ class EventRows(NamedTuple):
     """Events of one series, by column.
 
     `details` are JSON objects as `EventBatch.details` has them, "" for nothing; no details, or no contexts, at all: nothing is known.
+    `arrivals`: numbers that ascend in the order in which the events of all series came; none: series by series, in the given order.
     """
 
     ordinals: Ordinals
     times_ms: Instants
     details: Sequence[str] = ()
     contexts: Sequence[EventContext] = ()
+    arrivals: Sequence[int] | NDArray[np.integer] = ()
 
 
 Events = EventRows | tuple[Ordinals, Instants]

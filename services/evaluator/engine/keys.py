@@ -1,6 +1,6 @@
 """Sorted keys in runs: small arrays that are merged by size into larger ones, so that there are few (a log-structured merge)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,16 +81,20 @@ class SortedRuns:
 
     def drop_below(self, bits: int, least: int) -> int:
         """Forget the keys whose low `bits` are less than `least`, and say how many they were."""
+        return self.keep(lambda keys, labels: (keys & ((1 << bits) - 1)) >= least)
+
+    def keep(self, stays: Callable[[Keys, Labels], NDArray[np.bool_]]) -> int:
+        """Forget all others, and say how many they were."""
         dropped = 0
         kept = []
         for keys, labels in self._runs:
-            stays = (keys & ((1 << bits) - 1)) >= least
-            left = int(np.count_nonzero(stays))
+            staying = stays(keys, labels)
+            left = int(np.count_nonzero(staying))
             dropped += len(keys) - left
             if left == len(keys):
                 kept.append((keys, labels))
             elif left:
-                kept.append((keys[stays], labels[stays]))
+                kept.append((keys[staying], labels[staying]))
         self._runs = kept
         return dropped
 

@@ -6,8 +6,10 @@ Every criterion here is false for a person of whom nothing is known, so that abs
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from .facts import Property, Series
+from .filters import Filter
 from .periods import Window
 from .strings import StringTest
 from .values import ValueTest
@@ -17,18 +19,29 @@ UNBOUNDED = (1 << 63) - 1
 
 @dataclass(frozen=True)
 class Match:
-    """Which series an event criterion reads: those of the type, of these inputs, with this name. None: any name."""
+    """Which series an event criterion reads: those of the type, of these inputs, with this name. None: any name.
+
+    With filters it reads a series of its own, that of the events that pass them all.
+    """
 
     type: int
     name: str | StringTest | None
     inputs: frozenset[int]
+    where: tuple[Filter, ...] = ()
 
-    def reads(self, series: Series) -> bool:
+    def reads(self, series: "Series | Match") -> bool:
+        if self.where or isinstance(series, Match):
+            return self == series
         if series.type != self.type or series.input_id not in self.inputs:
             return False
         if isinstance(self.name, StringTest):
             return self.name.holds(series.name)
         return self.name is None or self.name == series.name
+
+    @cached_property
+    def source(self) -> "Match":
+        """The same without filters."""
+        return replace(self, where=())
 
 
 @dataclass(frozen=True)

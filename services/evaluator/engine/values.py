@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .facts import Point, Value
+from .periods import Window
 from .strings import StringTest
 
 NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -162,6 +163,22 @@ class BooleanTest:
 
     def holds(self, value: Value) -> bool:
         return boolean_of(value) is self.operand
+
+
+@dataclass(frozen=True)
+class DateTest:
+    """The value is a date in the window, which doesn't move; where it does, it is not for `holds` to say."""
+
+    window: Window
+    missing: bool = False
+
+    def holds(self, value: Value) -> bool:
+        instant = instant_of(value)
+        return (
+            instant is not None
+            and (self.window.first is None or self.window.first <= instant)
+            and (self.window.last is None or instant <= self.window.last)
+        )
 
 
 @dataclass(frozen=True)

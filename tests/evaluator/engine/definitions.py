@@ -56,9 +56,10 @@ def event(
     *,
     type: int = CUSTOM,
     inputs: Sequence[int] = (),
+    where: Sequence[pb.Filter] = (),
 ) -> pb.Node:
     """`frequency` as `< 3` or `between 2 4`."""
-    match = pb.EventMatch(type=type, input_ids=inputs)  # type: ignore[arg-type]  # the number of an EventType
+    match = pb.EventMatch(type=type, input_ids=inputs, where=where)  # type: ignore[arg-type]  # the number of an EventType
     if isinstance(name, str):
         match.name = name
     elif name is not None:

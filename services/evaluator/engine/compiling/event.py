@@ -7,14 +7,13 @@ from ..periods import Window
 from ..strings import StringTest
 from ..values import Comparison
 from .common import ALWAYS, COMPARISONS, NEVER, Refusal, Scope, known, string_test, window_of
+from .filters import filters_of
 
 HasPeriod = pb.EventCriterion | pb.AggregateCriterion | pb.SequenceCriterion
 
 
 def match_of(match: pb.EventMatch, scope: Scope) -> tree.Match:
     """Which events a criterion reads."""
-    if match.where:
-        raise Refusal("event.where", unsupported=True)
     if match.type == 0:
         raise Refusal("an event without a type")
     name: str | StringTest | None = None
@@ -22,7 +21,7 @@ def match_of(match: pb.EventMatch, scope: Scope) -> tree.Match:
         name = match.name
     elif match.WhichOneof("name_match") == "name_test":
         name = string_test(match.name_test)
-    return tree.Match(match.type, name, frozenset(match.input_ids) or scope.inputs)
+    return tree.Match(match.type, name, frozenset(match.input_ids) or scope.inputs, filters_of(match.where))
 
 
 def window_of_events(criterion: HasPeriod, scope: Scope) -> Window:

@@ -9,6 +9,8 @@ from ..bits import BitRows, Row
 from ..events import EventIndex
 from ..facts import AttributeChange, Ordinals, Property, Value
 from ..keys import Keys
+from ..sieve import sieves_of
+from ..sieves import Sieves
 from ..tree import Activity, AttributeDate, AttributeTest, Criterion, EventCount, Group, Leaf, MemberOf, Node, Not, SequenceTest
 from .activity import ActivityCriteria
 from .attribute import AttributeCriteria
@@ -22,7 +24,8 @@ class Criteria:
     Every bit that turns is remembered until `take_turned`: whose memberships have to be looked at.
     """
 
-    def __init__(self, index: EventIndex, bits: BitRows, member_slots: Mapping[int, int]) -> None:
+    def __init__(self, index: EventIndex, sieves: Sieves, bits: BitRows, member_slots: Mapping[int, int]) -> None:
+        self._sieves = sieves
         self._bits = bits
         self._member_slots = member_slots
         self._events = EventCriteria(index, bits)
@@ -45,8 +48,10 @@ class Criteria:
         self._uses[criterion] += 1
         if isinstance(criterion, MemberOf) or criterion in self._slots:
             return
+        row = self._computed(criterion, now)
         slot = self._slots[criterion] = self._bits.new()
-        self._bits.row(slot)[:] = self._computed(criterion, now)
+        self._bits.row(slot)[:] = row
+        self._sieves.use(sieves_of(criterion))
         match criterion:
             case EventCount():
                 self._events.add(criterion, slot)
@@ -73,6 +78,7 @@ class Criteria:
                 self._activity.remove(criterion)
             case MemberOf():
                 return
+        self._sieves.release(sieves_of(criterion))
         self._bits.free(self._slots.pop(criterion))
 
     def slot(self, criterion: Criterion) -> int:
@@ -102,6 +108,7 @@ class Criteria:
         return self._computed(criterion, now)
 
     def _computed(self, criterion: EventCount | SequenceTest | AttributeTest | AttributeDate | Activity, now: int) -> Row:
+        self._sieves.require(sieves_of(criterion))
         match criterion:
             case EventCount():
                 return self._events.row(criterion, now)
@@ -155,6 +162,7 @@ class Criteria:
         return np.concatenate([np.empty(0, np.int64), *turned])
 
     def tidy(self) -> None:
+        self._sieves.tidy()
         self._attributes.tidy()
 
     def _turn(self, places: Iterable[Keys]) -> None:

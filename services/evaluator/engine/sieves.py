@@ -1,0 +1,136 @@
+"""The sieves that criteria need, each with what it let through so far: the events that pass, as a series of its own in the index.
+
+A sieve is filled once from all that happened before, and then takes from what arrives. One that no criterion uses stays for the next
+estimate until `tidy` finds it not asked for, but no more than SPARE of them and SPARE_EVENTS of their events beside those of the definition
+in hand.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .details import Happening
+from .events import Codes, EventIndex
+from .facts import EventContext, EventRows, Instants, Ordinals, Series
+from .sieve import Sieve, SieveEntry
+
+SPARE = 200
+SPARE_EVENTS = 4_000_000  # 24 bytes each
+
+NOTHING = EventContext()
+
+Taken = tuple[Codes, Ordinals, Instants]
+
+
+@dataclass
+class _Kept:
+    events: int = 0
+    asked: bool = True  # since the last `tidy`
+
+
+class Sieves:
+    def __init__(self, index: EventIndex) -> None:
+        self._index = index
+        self._kept: dict[Sieve, _Kept] = {}  # those that were asked for last come last
+        self._uses: Counter[Sieve] = Counter()
+        self._readers: dict[Series, list[Sieve]] = {}
+
+    def missing(self, wanted: Iterable[Sieve]) -> list[Sieve]:
+        """Those that must be filled before what needs them can be worked out."""
+        missing = []
+        wanted = dict.fromkeys(wanted)
+        self._make_room(wanted.keys())
+        for sieve in wanted:
+            if sieve in self._kept:
+                self._kept[sieve] = kept = self._kept.pop(sieve)
+                kept.asked = True
+            else:
+                missing.append(sieve)
+        return missing
+
+    def fill(
+        self, sieve: Sieve, ordinals: Ordinals, times: Instants, which: NDArray[np.integer], entries: Sequence[Sequence[SieveEntry]]
+    ) -> None:
+        """All that the sieve lets through of the past, in the order of its arrival: `entries[which[i]]` are those of event i."""
+        if sieve in self._kept:
+            raise ValueError("a sieve is filled once")
+        self._kept[sieve] = _Kept()
+        self._readers.clear()
+        self._index.insert(*self._take(sieve, ordinals, times, which, entries))
+
+    def require(self, wanted: Iterable[Sieve]) -> None:
+        """Raises KeyError where one isn't filled."""
+        for sieve in wanted:
+            if sieve not in self._kept:
+                raise KeyError(f"not filled: {sieve}")
+
+    def use(self, wanted: Iterable[Sieve]) -> None:
+        """Keep these from now on; once more for each who uses them."""
+        self._uses.update(wanted)
+
+    def release(self, wanted: Iterable[Sieve]) -> None:
+        self._uses -= Counter(wanted)
+
+    def read(self, series: Series) -> bool:
+        """Whether a sieve takes from the series."""
+        return bool(self._readers_of(series))
+
+    def sift(self, events: Mapping[Series, EventRows]) -> Sequence[Taken]:
+        """What the sieves take of these: as events of their own series."""
+        taken: list[Taken] = []
+        for series, rows in events.items():
+            sieves = self._readers_of(series)
+            if sieves and len(rows.ordinals):
+                which, happenings = _distinct(rows)
+                for sieve in sieves:
+                    taken.append(self._take(sieve, rows.ordinals, rows.times_ms, which, [sieve.entries(one) for one in happenings]))
+        return taken
+
+    def tidy(self) -> None:
+        """Let go of what nobody uses and nobody asked for lately."""
+        self._drop([sieve for sieve, kept in self._kept.items() if not kept.asked and not self._uses[sieve]])
+        for kept in self._kept.values():
+            kept.asked = False
+
+    def _take(
+        self, sieve: Sieve, ordinals: Ordinals, times: Instants, which: NDArray[np.integer], entries: Sequence[Sequence[SieveEntry]]
+    ) -> Taken:
+        code = self._index.code(sieve.match)
+        passes = np.fromiter((bool(found) for found in entries), np.bool_, len(entries))[which]
+        people = ordinals[passes]
+        self._kept[sieve].events += len(people)
+        return np.full(len(people), code, np.int32), people, times[passes]
+
+    def _readers_of(self, series: Series) -> list[Sieve]:
+        if series not in self._readers:
+            self._readers[series] = [sieve for sieve in self._kept if sieve.match.source.reads(series)]
+        return self._readers[series]
+
+    def _make_room(self, wanted: Collection[Sieve]) -> None:
+        spare = [(sieve, kept.events) for sieve, kept in self._kept.items() if not self._uses[sieve] and sieve not in wanted]
+        events = sum(count for _, count in spare)
+        dropped: list[Sieve] = []
+        for sieve, count in spare:
+            if len(spare) - len(dropped) <= SPARE and events <= SPARE_EVENTS:
+                break
+            dropped.append(sieve)
+            events -= count
+        self._drop(dropped)
+
+    def _drop(self, sieves: Collection[Sieve]) -> None:
+        for sieve in sieves:
+            del self._kept[sieve]
+        self._index.drop([sieve.match for sieve in sieves])
+        self._readers.clear()
+
+
+def _distinct(rows: EventRows) -> tuple[NDArray[np.int64], list[Happening]]:
+    """The different events, and which of them each row is."""
+    details = rows.details or [""] * len(rows.ordinals)
+    contexts = rows.contexts or [NOTHING] * len(rows.ordinals)
+    places: dict[tuple[str, EventContext], int] = {}
+    which = np.fromiter((places.setdefault(key, len(places)) for key in zip(details, contexts, strict=True)), np.int64, len(details))
+    return which, [Happening(*key) for key in places]
