@@ -20,6 +20,10 @@ from .compiling.person import (
 )
 from .compiling.sequence import compile_sequence
 
+# What is let in here bounds what one audience costs; the definition service refuses the same with all other faults at once.
+DEPTH_MAX = 32
+CRITERIA_MAX = 500
+
 
 class Unsupported(Exception):
     """A node that this version doesn't evaluate.
@@ -74,15 +78,18 @@ def compile_definition(
     criteria read; empty: all inputs of the audience's workspaces (compile again when one of them gets a new input). A window longer than
     the look-back is cut to it. Raises Unsupported or Malformed with the place of the node."""
     inputs = frozenset(input_ids) or frozenset(input_id for workspace in workspace_ids for input_id in workspaces.get(workspace, ()))
-    root = _Compiler(Scope(frozenset(workspace_ids), inputs, look_back_ms)).node(definition.root, "root")
+    root = _Compiler(Scope(frozenset(workspace_ids), inputs, look_back_ms)).node(definition.root, "root", 1)
     return Compiled(root, tree.Activity(frozenset(workspace_ids)))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Compiler:
     scope: Scope
+    criteria: int = 0
 
-    def node(self, node: pb.Node, path: str) -> tree.Node:
+    def node(self, node: pb.Node, path: str, depth: int) -> tree.Node:
+        if depth > DEPTH_MAX:
+            raise Malformed(path, f"the node lies deeper than {DEPTH_MAX} levels: flatten the groups", node.id)
         kind = node.WhichOneof("kind")
         match kind:
             case "everyone":
@@ -91,11 +98,14 @@ class _Compiler:
                 nodes = node.all.nodes if kind == "all" else node.any.nodes
                 if not nodes:
                     raise Malformed(path, "an empty group", node.id)
-                parts = tuple(self.node(inner, f"{path}.{kind}.nodes[{i}]") for i, inner in enumerate(nodes))
+                parts = tuple(self.node(inner, f"{path}.{kind}.nodes[{i}]", depth + 1) for i, inner in enumerate(nodes))
                 return tree.Group(kind == "all", parts, node.id)
             case "exclude":
-                return tree.Not(self.node(node.exclude.node, f"{path}.exclude.node"), node.id)
+                return tree.Not(self.node(node.exclude.node, f"{path}.exclude.node", depth + 1), node.id)
             case "criterion":
+                self.criteria += 1
+                if self.criteria > CRITERIA_MAX:
+                    raise Malformed(path, f"the definition has more than {CRITERIA_MAX} criteria: split it into several audiences", node.id)
                 try:
                     return replace(self._criterion(node.criterion), id=node.id)
                 except Refusal as refusal:

@@ -1,0 +1,97 @@
+"""What is too large is refused with its place; what is large but allowed is exact."""
+
+import numpy as np
+import pytest
+from muster.definition.v1 import definition_pb2 as pb
+
+from services.evaluator.engine import Engine, Series, compile_definition
+from services.evaluator.engine.compile import CRITERIA_MAX, DEPTH_MAX, Compiled, Malformed
+from tests.evaluator.engine import definitions as d
+
+DAY = 86_400_000
+NOW = 1_800_000_000_000
+
+
+def compiled(root: pb.Node) -> Compiled:
+    return compile_definition(d.definition(root), workspaces={1: [11]}, workspace_ids=[1], look_back_ms=30 * DAY)
+
+
+def nested(levels: int) -> pb.Node:
+    """`all` in `all` in ..., with everyone on the last level."""
+    node = d.everyone()
+    for _ in range(levels - 1):
+        node = d.all_of(node)
+    return node
+
+
+def test_a_definition_may_be_32_levels_deep_and_not_more() -> None:
+    compiled(nested(DEPTH_MAX))
+    with pytest.raises(Malformed, match="deeper than 32 levels") as refused:
+        compiled(nested(DEPTH_MAX + 1))
+    assert refused.value.path == "root" + ".all.nodes[0]" * DEPTH_MAX
+
+
+def test_a_definition_may_have_500_criteria_and_not_more() -> None:
+    compiled(d.all_of(*[d.event(f"event {number}") for number in range(CRITERIA_MAX)]))
+    with pytest.raises(Malformed, match="more than 500 criteria") as refused:
+        compiled(d.all_of(*[d.event(f"event {number}") for number in range(CRITERIA_MAX + 1)]))
+    assert refused.value.path == f"root.all.nodes[{CRITERIA_MAX}]"
+
+
+def test_500_criteria_are_exact() -> None:
+    engine = Engine(look_back_ms=30 * DAY, now_ms=NOW)
+    engine.add_activity(1, np.arange(3))
+    for number in range(CRITERIA_MAX):
+        people = np.array([0, 1] if number == 7 else [0])
+        engine.load_events(Series(11, d.CUSTOM, f"event {number}"), people, np.full(len(people), NOW - 1))
+    engine.activate(1, compiled(d.all_of(*[d.event(f"event {number}") for number in range(CRITERIA_MAX)])))
+    engine.activate(2, compiled(d.any_of(*[d.event(f"event {number}") for number in range(CRITERIA_MAX)])))
+    assert engine.members(1).tolist() == [0]
+    assert engine.members(2).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("operand", ["NaN", "Infinity", "-Infinity", "five", ""])
+def test_a_number_test_without_a_number_is_refused(operand: str) -> None:
+    with pytest.raises(Malformed, match="not a decimal number"):
+        compiled(d.attribute("age", d.number("<", operand)))
+
+
+def test_nan_and_infinity_as_values_are_no_numbers() -> None:
+    engine = Engine(look_back_ms=30 * DAY, now_ms=NOW)
+    engine.add_activity(1, np.arange(4))
+    engine.load_attributes(1, "age", np.arange(4), [float("nan"), float("inf"), "NaN", 7], np.full(4, NOW))
+    for audience, (comparison, operand) in enumerate([("<", "1e30"), (">", "-1e30"), ("!=", "3")], start=1):
+        engine.activate(audience, compiled(d.attribute("age", d.number(comparison, operand))))
+        assert engine.members(audience).tolist() == [3]
+
+
+def test_a_person_with_a_million_events_is_counted_exactly_and_slows_nobody_for_long() -> None:
+    engine = Engine(look_back_ms=30 * DAY, now_ms=NOW)
+    engine.add_activity(1, np.arange(2))
+    engine.load_events(Series(11, d.CUSTOM, "tick"), np.zeros(1_000_000, np.int64), NOW - 30 * DAY + np.arange(1_000_000) * 2_592)
+    engine.activate(1, compiled(d.event("tick", ">= 1000000")))
+    engine.activate(2, compiled(d.event("tick", "= 333334", when=d.last("10d"))))
+    assert engine.members(1).tolist() == [0]
+    inside = int((NOW - 30 * DAY + np.arange(1_000_000) * 2_592 >= NOW - 10 * DAY).sum())
+    assert engine.size(2) == (inside == 333_334)
+    changes = engine.round(NOW + 1, {Series(11, d.CUSTOM, "tick"): (np.array([1]), np.array([NOW + 1]))})
+    assert changes[1].dropped.tolist() == [0]  # the first of the million left the look-back
+    assert engine.members(1).tolist() == []
+
+
+def test_an_attribute_with_a_million_values_is_exact() -> None:
+    people = np.arange(1_000_000)
+    engine = Engine(look_back_ms=30 * DAY, now_ms=NOW)
+    engine.add_activity(1, people)
+    engine.load_attributes(1, "code", people, [f"code {number}" for number in people.tolist()], np.full(len(people), NOW))
+    engine.activate(1, compiled(d.attribute("code", d.text("ends_with", "99999"))))
+    assert engine.members(1).tolist() == list(range(99_999, 1_000_000, 100_000))
+
+
+def test_ten_thousand_attributes_are_exact() -> None:
+    engine = Engine(look_back_ms=30 * DAY, now_ms=NOW)
+    engine.add_activity(1, np.arange(3))
+    for number in range(10_000):
+        engine.load_attributes(1, f"attribute {number}", np.array([number % 3]), ["x"], np.array([NOW]))
+    engine.activate(1, compiled(d.attribute("attribute 9999", d.text("equals", "X"))))
+    assert engine.members(1).tolist() == [0]
