@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from services.evaluator.engine import AttributeChange, Compiled, Engine, Series, compile_definition
+from services.evaluator.engine import AttributeChange, Compiled, Engine, Series, Unsupported, compile_definition
 from services.evaluator.engine.facts import EVERYWHERE, EventRows, Property, PropertyKind, consent, identity
 from services.evaluator.readings import amount_of, pays, point_of
 from tests.evaluator.engine import past
@@ -99,6 +99,8 @@ class World:
         activity: dict[int, list[int]] = {}
         for told in arrived:
             ordinal, fact = self.names.index(told.person), told.fact
+            if isinstance(fact, facts.MergedInto | facts.Deleted):
+                raise Unsupported("merges and deletions")
             if (workspace := workspace_of(fact, self.scenario.workspaces)) is not None:
                 activity.setdefault(workspace, []).append(ordinal)
             if isinstance(fact, facts.Event):
