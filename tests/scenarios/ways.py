@@ -100,7 +100,7 @@ class World:
         for told in arrived:
             ordinal, fact = self.names.index(told.person), told.fact
             if isinstance(fact, facts.MergedInto | facts.Deleted):
-                raise Unsupported("merges and deletions")
+                raise Unsupported("merges and deletions", "merges and deletions")
             if (workspace := workspace_of(fact, self.scenario.workspaces)) is not None:
                 activity.setdefault(workspace, []).append(ordinal)
             if isinstance(fact, facts.Event):
