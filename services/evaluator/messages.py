@@ -20,6 +20,7 @@ class Definitions:
 
     async def handle(self, messages: list[Message]) -> None:
         """Subject `muster.definitions.<account>.<kind>.<id>`; facts older than what is known are skipped."""
+        news = []
         for message in messages:
             _, _, account_id, kind, id_ = message.subject.split(".", 4)
             try:
@@ -33,4 +34,6 @@ class Definitions:
             except (Unsupported, ValueError) as fault:
                 raise Hopeless(str(fault)) from fault
             if await self._store.save_definition(fact.account_id, kind, int(id_), fact.version, message.data):
-                await self._rounds.learn(fact)
+                news.append(fact)
+        if news:
+            await self._rounds.learn(news)

@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from muster.definition.v1 import audience_pb2, facts_pb2
@@ -152,12 +153,14 @@ class Rounds:
         if fact.WhichOneof("state") == "audience" and audience.state == audience_pb2.AUDIENCE_STATE_ACTIVE:
             population.compile(audience.definition, audience.workspace_ids, audience.input_ids)
 
-    async def learn(self, fact: facts_pb2.DefinitionFact) -> None:
-        """Take in a fact that is stored; once more changes nothing."""
+    async def learn(self, facts: Sequence[facts_pb2.DefinitionFact]) -> None:
+        """Take in facts that are stored, all between the same two rounds; once more changes nothing."""
         async with self._committed:
-            account = self._accounts.get(fact.account_id)
-            if account is None or await self._in_thread(lambda: account.population.learn(fact)):
-                await self._build(fact.account_id)
+            for account_id in dict.fromkeys(fact.account_id for fact in facts):
+                own = [fact for fact in facts if fact.account_id == account_id]
+                account = self._accounts.get(account_id)
+                if account is None or await self._in_thread(partial(_learn, account.population, own)):
+                    await self._build(account_id)
         self._arrived.set()
 
     # --- questions
@@ -459,6 +462,11 @@ class Rounds:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _learn(population: Population, facts: Sequence[facts_pb2.DefinitionFact]) -> bool:
+    """Whether a new population must be built."""
+    return any(population.learn(fact) for fact in facts)  # which reads all that is known anew
 
 
 def _once(arrived: Iterable[Arrived], known: set[str]) -> list[Arrived]:

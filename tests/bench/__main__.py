@@ -17,7 +17,7 @@ from rich.table import Table
 from tests.bench.figure import Figure
 from tests.bench.process import measure
 
-PARTS = ("engine", "service", "pipeline")
+PARTS = ("engine", "memberships", "service", "pipeline")
 _FILE = Path("build/bench.json")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -138,12 +139,12 @@ async def test_a_fact_that_was_stored_when_the_database_went_away_is_learned_whe
 ) -> None:
     learn, failures = Rounds.learn, 0
 
-    async def failing(rounds: Rounds, fact: definition_facts.DefinitionFact) -> None:
+    async def failing(rounds: Rounds, facts: Sequence[definition_facts.DefinitionFact]) -> None:
         nonlocal failures
-        if fact.HasField("audience") and failures < 3:
+        if any(fact.HasField("audience") for fact in facts) and failures < 3:
             failures += 1
             raise DatabaseUnavailable("The database does not answer.")
-        await learn(rounds, fact)
+        await learn(rounds, facts)
 
     monkeypatch.setattr(Rounds, "learn", failing)
     async with home.evaluator() as evaluator:
