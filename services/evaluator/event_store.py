@@ -41,7 +41,8 @@ _TABLES = {
         mpid Int64, time_ms Int64 CODEC(Delta, ZSTD(1)), event_id Int64 CODEC(NONE),
         partition UInt16, sequence UInt64 CODEC(Delta, ZSTD(1)), position UInt32 CODEC(Delta, ZSTD(1)),
         application_version LowCardinality(String), application_build LowCardinality(String),
-        platform LowCardinality(String), os_version LowCardinality(String), details String CODEC(ZSTD(1))
+        platform LowCardinality(String), os_version LowCardinality(String), details String CODEC(ZSTD(1)),
+        INDEX person mpid TYPE bloom_filter(0.01) GRANULARITY 1
         | ORDER BY (account_id, type, name, input_id, time_ms)""",
     # Every change of a user attribute; the latest wins, of equal times the one received last.
     "attributes": """
@@ -210,6 +211,18 @@ class EventStore:
             )
             for series, own in by_series.items()
         }
+
+    def heard_of(self, account_id: int, mpid: int) -> dict[int, int]:
+        """The time of the earliest that is kept of a person's events and attributes, by workspace."""
+        heard: dict[int, int] = {}
+        for table in _TABLES:
+            rows = self._client.query(
+                f"SELECT workspace_id, min(time_ms) {self._of_account(table)} AND mpid = {{mpid:Int64}} GROUP BY workspace_id",
+                parameters={"account": account_id, "mpid": mpid},
+            ).result_rows
+            for workspace_id, time_ms in rows:
+                heard[int(workspace_id)] = min(int(time_ms), heard.get(int(workspace_id), int(time_ms)))
+        return heard
 
     def changes_of(
         self, account_id: int, mpid: int, wanted: Collection[tuple[int, str]]

@@ -17,13 +17,13 @@ from services.evaluator.words import (
     duration_words,
     events_words,
     frequency_words,
+    held_value,
+    held_words,
     instant_words,
     nodes_of,
     period_of,
-    quoted,
     step_words,
     subject_of,
-    value_words,
 )
 
 _UNHEARD = "nothing was ever heard of them in the audience's workspaces"
@@ -75,7 +75,7 @@ class Teller:
         match node.WhichOneof("kind"):
             case "criterion":
                 told.subject, told.bound = subject_of(node.criterion), bound_of(node.criterion, self.look_back_days)
-                told.value = _found(verdict.finding)
+                told.value = _found(node.criterion, verdict.finding)
                 if isinstance(verdict.finding, Inner):
                     told.inner.CopyFrom(self._inner(verdict.finding))
             case "everyone":
@@ -135,8 +135,7 @@ class Teller:
             case Inner():
                 return self._membership(finding, wanted=wanted)
             case Held(value):
-                found = "is not known" if value is None else f"is {quoted(value)}"
-                return f"{subject_of(criterion)} {found}, and it must {asked_of(criterion, wanted=wanted)}"
+                return f"{subject_of(criterion)} {held_words(criterion, value)}, and it must {asked_of(criterion, wanted=wanted)}"
 
     def _sequence(self, sequence: definition_pb.SequenceCriterion, finding: Followed) -> str:
         if finding.reached_ms is None:
@@ -193,14 +192,14 @@ class Teller:
         return f"{what} comes" if cause.time_ms == at else f"{what} comes into the window"
 
 
-def _found(finding: Finding | None) -> str:
+def _found(criterion: definition_pb.Criterion, finding: Finding | None) -> str:
     match finding:
         case Counted(number):
             return str(number)
         case Followed(steps, of):
             return f"{steps} of {of} steps"
         case Held(value):
-            return value_words(value)
+            return held_value(criterion, value)
         case Inner(_, active, explanation):
             return ("member" if explanation.member else "not a member") if explanation is not None else "" if active else "not active"
         case _:

@@ -263,7 +263,8 @@ class Population:
         edge = self.engine.now - self.look_back_ms
         events = self._store.events_of(self.account_id, mpid, types, edge - self.look_back_ms, edge) if types else {}
         changes = self._store.changes_of(self.account_id, mpid, names) if names else {}
-        return Past(events, {(workspace, property_of(name)): told for (workspace, name), told in changes.items()})
+        heard = self._store.heard_of(self.account_id, mpid)
+        return Past(events, {(workspace, property_of(name)): told for (workspace, name), told in changes.items()}, heard)
 
     def _take(
         self, turn: Turn, store: EventStore, events: EventColumns, arrived: Sequence[Arrived]

@@ -281,11 +281,29 @@ def duration_words(duration: pb.Duration) -> str:
 # --- values
 
 
+def held_value(criterion: pb.Criterion, value: Value | None) -> str:
+    """What is known of a person, as what the criterion looks at; empty where that is nothing."""
+    match criterion.WhichOneof("kind"):
+        case "seen" if isinstance(value, int):
+            return instant_words(value)
+        case "consent" if value is not None:
+            return "given" if value else "not given"
+        case _:
+            return value_words(value)
+
+
+def held_words(criterion: pb.Criterion, value: Value | None) -> str:
+    """`is 'free'`, `is not known`."""
+    if value is None:
+        return "is not known"
+    return f"is {held_value(criterion, value) if criterion.WhichOneof('kind') in ('seen', 'consent') else quoted(value)}"
+
+
 def value_words(value: Value | None) -> str:
     """A value for a person's eyes; empty where there is none."""
     if value is None:
         return ""
-    text = str(value).lower() if isinstance(value, bool) else ", ".join(value) if isinstance(value, list | tuple) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return text if len(text) <= _VALUE_MAX else f"{text[:_VALUE_MAX]}…"
 
 

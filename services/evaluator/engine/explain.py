@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from .explaining.activity import Candidates
 from .explaining.attribute import Dates, Values
 from .explaining.event import Counts
-from .explaining.findings import Cause, Finding, Inner
+from .explaining.findings import Cause, Finding, Held, Inner
 from .explaining.kind import Kind
 from .explaining.person import Person
 from .explaining.sequence import Sequences
@@ -125,43 +125,48 @@ class _Walk:
     def _verdict(self, node: Node) -> Verdict:
         now, line = self._person.now, self.timeline(node)
         holds = line.at(now)
-        finding = self._finding(node, wanted=True) if isinstance(node, Leaf) else None
+        finding = self._finding(node, wanted=True) if _is_criterion(node) else None
         return Verdict(holds, self._since(node, line), line.next_turn(now), finding)
 
-    def _finding(self, leaf: Leaf, *, wanted: bool) -> Finding:
-        return self._kinds[type(leaf.criterion)].finding(leaf.criterion, wanted=wanted != leaf.negated)
+    def _finding(self, criterion: Node, *, wanted: bool) -> Finding:
+        """Of a criterion that is several leaves: of the first of them that has a value."""
+        leaves = [node for node in _nodes_of(criterion) if isinstance(node, Leaf)]
+        findings = [self._kinds[type(leaf.criterion)].finding(leaf.criterion, wanted=wanted != leaf.negated) for leaf in leaves]
+        return next((finding for finding in findings if isinstance(finding, Held) and finding.value is not None), findings[0])
 
     def _misses(self, tree: Node) -> tuple[Miss, ...]:
-        fewest = self._fewest(tree, True, "")
+        now = self._person.now
         misses: dict[str, Miss] = {}
-        for leaf, wanted, node_id in fewest or ():
-            turns = self.timeline(leaf).next_turn(self._person.now)
-            misses.setdefault(node_id, Miss(node_id, wanted, self._finding(leaf, wanted=wanted), turns))
+        for node, wanted in self._fewest(tree, True) or ():
+            miss = Miss(node.id, wanted, self._finding(node, wanted=wanted), self.timeline(node).next_turn(now))
+            misses.setdefault(node.id, miss)
         return tuple(misses.values())
 
-    def _fewest(self, node: Node, wanted: bool, node_id: str) -> list[tuple[Leaf, bool, str]] | None:
-        """The fewest leaves that would have to turn for the node to be what is wanted, each with what it would have to be; None: there is
-        no way. `node_id`: of the innermost node around that has one: a criterion may be several leaves here."""
-        node_id = node.id or node_id
+    def _fewest(self, node: Node, wanted: bool) -> list[tuple[Node, bool]] | None:
+        """The fewest criteria that would have to turn for the node to be what is wanted, each with what it would have to be; None: there is
+        no way."""
         match node:
-            case Leaf():
-                return [] if self.timeline(node).at(self._person.now) == wanted else [(node, wanted, node_id)]
+            case _ if _is_criterion(node):
+                return [] if self.timeline(node).at(self._person.now) == wanted else [(node, wanted)]
             case Not(inner):
-                return self._fewest(inner, not wanted, node_id)
+                return self._fewest(inner, not wanted)
             case Group(every, nodes):
-                parts = [self._fewest(inner, wanted, node_id) for inner in nodes]
+                parts = [self._fewest(inner, wanted) for inner in nodes]
                 ways = [part for part in parts if part is not None]
                 if every == wanted:  # each part is needed
-                    return [leaf for part in ways for leaf in part] if len(ways) == len(parts) else None
+                    return [one for part in ways for one in part] if len(ways) == len(parts) else None
                 return min(ways, key=len, default=None)
+            case _:
+                raise AssertionError("a leaf is a criterion")
 
     def _turn(self, tree: Node, at: int | None) -> Turn | None:
         """The first criterion that turns at that instant."""
         if at is None:
             return None
         for node in _nodes_of(tree):
-            if isinstance(node, Leaf) and (line := self.timeline(node)).at(at) != line.at(at - 1):
-                return Turn(node.id, self._kinds[type(node.criterion)].cause(node.criterion, at))
+            if _is_criterion(node) and (line := self.timeline(node)).at(at) != line.at(at - 1):
+                cause = self._kinds[type(node.criterion)].cause(node.criterion, at) if isinstance(node, Leaf) else None
+                return Turn(node.id, cause)
         return None
 
 
@@ -186,6 +191,15 @@ class _Memberships:
 
     def cause(self, criterion: MemberOf, at: int) -> Cause | None:
         return None
+
+
+def _is_criterion(node: Node) -> bool:
+    """Whether it is one of the definition's: a leaf, or several that it was compiled to, which have no ids of their own."""
+    return isinstance(node, Leaf) or (node.id != "" and isinstance(node, Group) and bool(node.nodes) and not any(map(_has_ids, node.nodes)))
+
+
+def _has_ids(node: Node) -> bool:
+    return any(inner.id for inner in _nodes_of(node))
 
 
 def _nodes_of(node: Node) -> Iterator[Node]:

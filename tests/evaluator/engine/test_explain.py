@@ -14,7 +14,7 @@ from services.evaluator.engine import Compiled, Engine, Series, compile_definiti
 from services.evaluator.engine.explain import Explanation, Verdict
 from services.evaluator.engine.explaining.findings import Active, Cause, Counted, Followed, Held, Inner
 from services.evaluator.engine.explaining.person import Past
-from services.evaluator.engine.facts import Property, PropertyKind
+from services.evaluator.engine.facts import EventRows, Property, PropertyKind
 from tests.evaluator.engine import definitions as d
 from tests.evaluator.engine.test_sequences import sequence, sequences
 from tests.model import reference
@@ -57,7 +57,7 @@ class Story:
         for change in self.changes:
             attribute = Property(PropertyKind.USER_ATTRIBUTE, change.attribute)
             changes.setdefault((1, attribute), []).append((change.time_ms, change.value))
-        return self.engine.explain(compiled(root), ANNA, Past(events, changes))
+        return self.engine.explain(compiled(root), ANNA, Past(events, changes, {}))
 
     def holds(self, root: pb.Node, at: int) -> bool:
         """What the reference says of that instant, by what was known by then of what has a time of its own."""
@@ -203,6 +203,39 @@ def test_what_was_so_for_the_whole_look_back_has_no_beginning() -> None:
     assert Story([("buy", -DAY - at) for at in (0, LOOK_BACK, -1 - DAY)]).explain(d.event("buy")).since_ms is None
     assert Story([("buy", -LOOK_BACK)]).explain(d.event("buy")).since_ms is None
     assert Story([("buy", -LOOK_BACK + 1)]).explain(d.event("buy")).since_ms == NOW - LOOK_BACK + 1
+
+
+def test_nobody_is_in_before_they_are_heard_of() -> None:
+    story = Story([("buy", -HOUR)])
+    few = compiled(d.event("buy", "< 3"))
+    assert story.engine.explain(few, ANNA, Past({}, {}, {1: NOW - DAY, 2: NOW - 9 * DAY})).since_ms == NOW - DAY
+    assert story.engine.explain(few, ANNA, Past({}, {}, {1: NOW - 9 * DAY})).since_ms is None
+    assert story.engine.explain(few, ANNA, Past({}, {}, {1: NOW + DAY})).since_ms == NOW
+
+
+def test_filters_look_into_the_past_too() -> None:
+    blue = d.event("buy", where=[pb.Filter(attribute="colour", test=d.text("equals", "blue"))])
+    story = Story([])
+    rows = EventRows(np.array([ANNA] * 3), NOW - np.array([3 * DAY, 3 * DAY - 1, DAY]), [details("red"), details("blue"), details("blue")])
+    story.engine.fill(story.engine.missing(compiled(blue))[0], *(np.empty(0, np.int64),) * 3, [])
+    story.engine.load_events(BUY, *rows)
+    assert story.engine.explain(compiled(blue), ANNA, Past({BUY: rows}, {}, {})).since_ms is None, "the blue one reached into the look-back"
+    later = NOW + HOUR
+    story.engine.round(later, {})
+    assert story.engine.explain(compiled(blue), ANNA, Past({BUY: rows}, {}, {})).since_ms is None
+    assert story.engine.explain(compiled(blue), ANNA, Past({}, {}, {})).since_ms == NOW - DAY
+
+
+def test_a_country_is_one_criterion_though_two_values_may_tell_it() -> None:
+    country = pb.Node(criterion=pb.Criterion(location=pb.LocationCriterion(place=pb.PlaceTest(field=pb.PLACE_FIELD_COUNTRY, value="DE"))))
+    explained = Story([], [("$Country", "FR", -DAY)]).explain(named(d.all_of(country, d.event("buy"))))
+    assert explained.misses == (("n1", True, Held("FR"), None), ("n2", True, Counted(0, more=1), None))
+    assert explained.nodes["n1"].finding == Held("FR")
+    assert Story([]).explain(named(country)).misses == (("n0", True, Held(None), None),)
+
+
+def details(colour: str) -> str:
+    return f'{{"attributes":{{"colour":"{colour}"}}}}'
 
 
 def test_values_are_known_beyond_the_look_back() -> None:

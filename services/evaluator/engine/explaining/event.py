@@ -15,7 +15,7 @@ class Counts:
 
     def timeline(self, criterion: EventCount) -> Timeline:
         instants, counts = count_of(*stays(criterion.window, self._times(criterion)))
-        return Timeline(instants, (counts >= criterion.at_least) & (counts <= criterion.at_most))
+        return Timeline.of(instants, (counts >= criterion.at_least) & (counts <= criterion.at_most))
 
     def finding(self, criterion: EventCount, *, wanted: bool) -> Counted:
         window, now = criterion.window, self._person.now

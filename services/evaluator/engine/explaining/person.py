@@ -1,26 +1,29 @@
 """One person, as far as anybody knows: what the index and the columns hold, and what is told beside them of the past."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
+from ..details import Happening
 from ..events import EventIndex
-from ..facts import Events, Instants, Ordinals, Property, Series, Value
+from ..facts import EventContext, EventRows, Events, Instants, Ordinals, Property, Series, Value
 from ..periods import FAR
+from ..sieve import Sieve
 from ..tree import Activity, Match, Node
 
 
 class Past(NamedTuple):
-    """What the engine doesn't keep of one person: events from before the look-back, and the changes of values that led to the present
-    ones, by workspace and property, in the order in which they were told."""
+    """What the engine doesn't keep of one person: events from before the look-back; the changes of values that led to the present ones, by
+    workspace and property, in the order in which they were told; since when anything is known of the person, by workspace."""
 
     events: Mapping[Series, Events]
     changes: Mapping[tuple[int, Property], Sequence[tuple[int, Value | None]]]
+    heard: Mapping[int, int]
 
 
-NO_PAST = Past({}, {})
+NO_PAST = Past({}, {}, {})
 
 
 class Version(NamedTuple):
@@ -59,10 +62,21 @@ class Person:
             self._times[match] = np.sort(np.concatenate([present, *self._earlier(match)]))
         return self._times[match]
 
-    def _earlier(self, match: Match) -> list[Instants]:
-        edge = self.now - self.index.look_back
-        found = (np.asarray(events[1], np.int64) for series, events in self.past.events.items() if match.reads(series))
-        return [times[times < edge] for times in found]
+    def heard_in(self, workspaces: frozenset[int]) -> int | None:
+        """Since when anything is known of the person in one of the workspaces; None: that is not told."""
+        return min((self.past.heard[workspace] for workspace in workspaces & self.past.heard.keys()), default=None)
+
+    def _earlier(self, match: Match) -> Iterator[Instants]:
+        edge, sieve = self.now - self.index.look_back, Sieve(match)
+        for series, events in self.past.events.items():
+            if match.source.reads(series):
+                rows = EventRows(*events)
+                passes = rows.times_ms < edge
+                if match.where:
+                    details, contexts = rows.details or [""] * len(passes), rows.contexts or [EventContext()] * len(passes)
+                    known = zip(details, contexts, strict=True)
+                    passes &= np.array([bool(sieve.entries(Happening(*one))) for one in known], np.bool_)
+                yield rows.times_ms[passes]
 
     def versions_of(self, workspace: int, attribute: Property) -> list[Version]:
         """The values of a property: past ones, the present one, and those that it will have if nothing new is told; times without a value

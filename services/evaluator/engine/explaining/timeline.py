@@ -16,32 +16,32 @@ Numbers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Timeline:
-    """`values[i + 1]` from `starts[i]` on, up to the next start; `values[0]` before all. The starts ascend; neighbours may be equal."""
+    """`values[i + 1]` from `starts[i]` on, up to the next start; `values[0]` before all. The starts ascend, and each is a turn."""
 
     starts: Instants
     values: Truths
+
+    @classmethod
+    def of(cls, instants: Instants, values: Truths) -> "Timeline":
+        """The same of ascending instants of which not each need be a turn."""
+        turns = values[1:] != values[:-1]
+        return cls(instants[turns], np.concatenate([values[:1], values[1:][turns]]))
 
     def at(self, instant: int) -> bool:
         return bool(self.values[np.searchsorted(self.starts, instant, "right")])
 
     def since(self, instant: int) -> int | None:
         """From when on it has been what it is at the instant; None: always."""
-        turns = self._turns()
-        before = int(np.searchsorted(turns, instant, "right"))
-        return int(turns[before - 1]) if before else None
+        before = int(np.searchsorted(self.starts, instant, "right"))
+        return int(self.starts[before - 1]) if before else None
 
     def next_turn(self, instant: int) -> int | None:
         """When it first becomes something else after the instant; None: never."""
-        turns = self._turns()
-        after = int(np.searchsorted(turns, instant, "right"))
-        return int(turns[after]) if after < len(turns) else None
+        after = int(np.searchsorted(self.starts, instant, "right"))
+        return int(self.starts[after]) if after < len(self.starts) else None
 
     def __invert__(self) -> "Timeline":
         return Timeline(self.starts, ~self.values)
-
-    def _turns(self) -> Instants:
-        turns: Instants = self.starts[self.values[1:] != self.values[:-1]]
-        return turns
 
 
 def constant(value: bool) -> Timeline:
@@ -56,7 +56,7 @@ def combined(every: bool, parts: Sequence[Timeline]) -> Timeline:
         own = part.values[np.searchsorted(part.starts, starts, "right")]
         whole = np.concatenate([part.values[:1], own])
         values = values & whole if every else values | whole
-    return Timeline(starts, values)
+    return Timeline.of(starts, values)
 
 
 def count_of(first: Instants, last: Instants) -> tuple[Instants, Numbers]:
@@ -74,7 +74,7 @@ def count_of(first: Instants, last: Instants) -> tuple[Instants, Numbers]:
 def during(first: Instants, last: Instants) -> Timeline:
     """True inside the stretches `first[i] <= t <= last[i]`."""
     instants, numbers = count_of(first, last)
-    return Timeline(instants, numbers > 0)
+    return Timeline.of(instants, numbers > 0)
 
 
 def in_bounds(window: Window, times: Instants) -> Instants:
