@@ -10,7 +10,7 @@ from muster.evaluator.v1 import evaluator_service_pb2_grpc as rpc
 from services.chassis.app import App, run
 from services.chassis.bus import Bus
 from services.chassis.client import Tokens
-from services.chassis.clock import SystemClock
+from services.chassis.clock import Clock, SystemClock
 from services.chassis.consumer import Consumer
 from services.chassis.database import Database
 from services.chassis.migrations import Migrations
@@ -30,7 +30,11 @@ from services.evaluator.store import Store
 
 async def build(app: App, settings: EvaluatorSettings) -> None:
     """The parts of the evaluator."""
-    clock = SystemClock()
+    add_parts(app, settings, SystemClock())
+
+
+def add_parts(app: App, settings: EvaluatorSettings, clock: Clock) -> tuple[GrpcServer, Rounds]:
+    """Add every part to the app, with a clock of the caller's; the server and the rounds are told."""
     database = app.add(Database(settings.sql_url))
     app.add(Migrations(database, Path(__file__).parent / "migrations"))
     bus = app.add(Bus.from_settings(settings))
@@ -46,6 +50,7 @@ async def build(app: App, settings: EvaluatorSettings) -> None:
     service = pb.DESCRIPTOR.services_by_name["EvaluatorService"].full_name
     server.add(rpc.add_EvaluatorServiceServicer_to_server, Evaluator(rounds, peers, clock), service)
     add_operations(server, bus, settings, clock)
+    return server, rounds
 
 
 def main() -> None:

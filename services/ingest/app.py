@@ -9,7 +9,7 @@ from muster.ingest.v1 import ingest_service_pb2_grpc as pb_grpc
 
 from services.chassis.app import App, run
 from services.chassis.bus import Bus
-from services.chassis.clock import SystemClock
+from services.chassis.clock import Clock, SystemClock
 from services.chassis.database import Database
 from services.chassis.migrations import Migrations
 from services.chassis.operations import add_operations
@@ -31,7 +31,11 @@ _GC_THRESHOLD = 100_000
 async def build(app: App, settings: IngestSettings) -> None:
     """Make the parts: what is added first starts first and stops last."""
     gc.set_threshold(_GC_THRESHOLD, 20, 50)
-    clock = SystemClock()
+    add_parts(app, settings, SystemClock())
+
+
+def add_parts(app: App, settings: IngestSettings, clock: Clock) -> GrpcServer:
+    """Add every part to the app, with a clock of the caller's; the server of gRPC is told."""
     database = app.add(Database(settings.sql_url))
     app.add(Migrations(database, Path(__file__).parent / "migrations"))
     bus = app.add(Bus.from_settings(settings))
@@ -46,6 +50,7 @@ async def build(app: App, settings: IngestSettings) -> None:
     server.add(pb_grpc.add_IdentityServiceServicer_to_server, IdentityApi(store), "muster.ingest.v1.IdentityService")
     server.add(pb_grpc.add_PrivacyServiceServicer_to_server, PrivacyApi(), "muster.ingest.v1.PrivacyService")
     add_operations(server, bus, settings, clock)
+    return server
 
 
 def main() -> None:

@@ -119,6 +119,7 @@ def _event(sent: event_pb2.Event, batch_ms: int, now_ms: int, faults: Faults) ->
             transaction_id=short(sent.transaction_id, "transaction_id", VALUE_MAX, faults),
             total_amount=_decimal(sent.total_amount, "total_amount", faults),
             currency_code=short(sent.currency_code, "currency_code", ID_MAX, faults),
+            session_duration_ms=sent.session_duration_ms or None,
         ),
     )
 

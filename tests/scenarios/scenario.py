@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ DURATION_UNITS = {"s": "SECOND", "m": "MINUTE", "h": "HOUR", "d": "DAY", "w": "W
 CONTEXT = {"version": "application_version", "build": "application_build", "platform": "platform", "os_version": "os_version"}
 DETAILS = ("attributes", "products", "transaction_id", "total_amount", "currency_code")
 DEVICE = ("platform", "manufacturer", "model", "os_version", "carrier", "language", "country")
+DAY_MS = 86_400_000
 MAIN = 1  # the id of the audience that the file is about
 
 
@@ -66,6 +68,7 @@ class Scenario:
         return self.audiences[MAIN]
 
 
+@cache
 def scenarios() -> list[Scenario]:
     return [read(path.stem, path.read_text()) for path in sorted(FOLDER.glob("*.yaml"))]
 

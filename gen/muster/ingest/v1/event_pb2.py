@@ -27,7 +27,7 @@ from muster.ingest.v1 import event_type_pb2 as muster_dot_ingest_dot_v1_dot_even
 from muster.ingest.v1 import identity_pb2 as muster_dot_ingest_dot_v1_dot_identity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmuster/ingest/v1/event.proto\x12\x10muster.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!muster/ingest/v1/event_type.proto\x1a\x1fmuster/ingest/v1/identity.proto\"\xe1\x04\n\x05\x42\x61tch\x12#\n\x11source_request_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x32\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32\x1d.muster.ingest.v1.Environment\x12\x0c\n\x04mpid\x18\x03 \x01(\x03\x12\x38\n\nidentities\x18\x04 \x03(\x0b\x32\x1a.muster.ingest.v1.IdentityB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x44\n\x0fuser_attributes\x18\x05 \x03(\x0b\x32+.muster.ingest.v1.Batch.UserAttributesEntry\x12\x1f\n\x17\x64\x65leted_user_attributes\x18\x06 \x03(\t\x12(\n\x06\x64\x65vice\x18\x07 \x01(\x0b\x32\x18.muster.ingest.v1.Device\x12\x32\n\x0b\x61pplication\x18\x08 \x01(\x0b\x32\x1d.muster.ingest.v1.Application\x12\'\n\x06\x65vents\x18\t \x03(\x0b\x32\x17.muster.ingest.v1.Event\x12\x0f\n\x07time_ms\x18\n \x01(\x03\x12+\n\x08\x63onsents\x18\x0b \x03(\x0b\x32\x19.muster.ingest.v1.Consent\x12\x32\n\x0b\x61ttribution\x18\x0c \x01(\x0b\x32\x1d.muster.ingest.v1.Attribution\x1aW\n\x13UserAttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .muster.ingest.v1.AttributeValue:\x02\x38\x01\"\xb4\x03\n\x05\x45vent\x12\x35\n\x04type\x18\x01 \x01(\x0e\x32\x1b.muster.ingest.v1.EventTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07time_ms\x18\x03 \x01(\x03\x12#\n\x11source_message_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12;\n\nattributes\x18\x05 \x03(\x0b\x32\'.muster.ingest.v1.Event.AttributesEntry\x12+\n\x08products\x18\x06 \x03(\x0b\x32\x19.muster.ingest.v1.Product\x12,\n\x08location\x18\x07 \x01(\x0b\x32\x1a.muster.ingest.v1.Location\x12\x16\n\x0etransaction_id\x18\x08 \x01(\t\x12\x14\n\x0ctotal_amount\x18\t \x01(\t\x12\x15\n\rcurrency_code\x18\n \x01(\t\x1aS\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .muster.ingest.v1.AttributeValue:\x02\x38\x01\"\x9f\x02\n\x07Product\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x62rand\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x04 \x01(\t\x12\x0f\n\x07variant\x18\x05 \x01(\t\x12\r\n\x05price\x18\x06 \x01(\t\x12\x10\n\x08quantity\x18\x07 \x01(\t\x12\x13\n\x0b\x63oupon_code\x18\x08 \x01(\t\x12=\n\nattributes\x18\t \x03(\x0b\x32).muster.ingest.v1.Product.AttributesEntry\x1aS\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .muster.ingest.v1.AttributeValue:\x02\x38\x01\"/\n\x08Location\x12\x10\n\x08latitude\x18\x01 \x01(\x01\x12\x11\n\tlongitude\x18\x02 \x01(\x01\"\x87\x01\n\x06\x44\x65vice\x12\x10\n\x08platform\x18\x01 \x01(\t\x12\x14\n\x0cmanufacturer\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x12\n\nos_version\x18\x04 \x01(\t\x12\x0f\n\x07\x63\x61rrier\x18\x05 \x01(\t\x12\x10\n\x08language\x18\x06 \x01(\t\x12\x0f\n\x07\x63ountry\x18\x07 \x01(\t\"X\n\x0b\x41pplication\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05\x62uild\x18\x03 \x01(\t\x12\n\n\x02os\x18\x04 \x01(\t\x12\x0f\n\x07package\x18\x05 \x01(\t\"R\n\x07\x43onsent\x12\x12\n\nregulation\x18\x01 \x01(\t\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x11\n\tconsented\x18\x03 \x01(\x08\x12\x0f\n\x07time_ms\x18\x04 \x01(\x03\"L\n\x0b\x41ttribution\x12\x11\n\tpublisher\x18\x01 \x01(\t\x12\x10\n\x08\x63\x61mpaign\x18\x02 \x01(\t\x12\x18\n\x10service_provider\x18\x03 \x01(\t*c\n\x0b\x45nvironment\x12\x1b\n\x17\x45NVIRONMENT_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45NVIRONMENT_PRODUCTION\x10\x01\x12\x1b\n\x17\x45NVIRONMENT_DEVELOPMENT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmuster/ingest/v1/event.proto\x12\x10muster.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!muster/ingest/v1/event_type.proto\x1a\x1fmuster/ingest/v1/identity.proto\"\xe1\x04\n\x05\x42\x61tch\x12#\n\x11source_request_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x32\n\x0b\x65nvironment\x18\x02 \x01(\x0e\x32\x1d.muster.ingest.v1.Environment\x12\x0c\n\x04mpid\x18\x03 \x01(\x03\x12\x38\n\nidentities\x18\x04 \x03(\x0b\x32\x1a.muster.ingest.v1.IdentityB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x44\n\x0fuser_attributes\x18\x05 \x03(\x0b\x32+.muster.ingest.v1.Batch.UserAttributesEntry\x12\x1f\n\x17\x64\x65leted_user_attributes\x18\x06 \x03(\t\x12(\n\x06\x64\x65vice\x18\x07 \x01(\x0b\x32\x18.muster.ingest.v1.Device\x12\x32\n\x0b\x61pplication\x18\x08 \x01(\x0b\x32\x1d.muster.ingest.v1.Application\x12\'\n\x06\x65vents\x18\t \x03(\x0b\x32\x17.muster.ingest.v1.Event\x12\x0f\n\x07time_ms\x18\n \x01(\x03\x12+\n\x08\x63onsents\x18\x0b \x03(\x0b\x32\x19.muster.ingest.v1.Consent\x12\x32\n\x0b\x61ttribution\x18\x0c \x01(\x0b\x32\x1d.muster.ingest.v1.Attribution\x1aW\n\x13UserAttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .muster.ingest.v1.AttributeValue:\x02\x38\x01\"\xd1\x03\n\x05\x45vent\x12\x35\n\x04type\x18\x01 \x01(\x0e\x32\x1b.muster.ingest.v1.EventTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07time_ms\x18\x03 \x01(\x03\x12#\n\x11source_message_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12;\n\nattributes\x18\x05 \x03(\x0b\x32\'.muster.ingest.v1.Event.AttributesEntry\x12+\n\x08products\x18\x06 \x03(\x0b\x32\x19.muster.ingest.v1.Product\x12,\n\x08location\x18\x07 \x01(\x0b\x32\x1a.muster.ingest.v1.Location\x12\x16\n\x0etransaction_id\x18\x08 \x01(\t\x12\x14\n\x0ctotal_amount\x18\t \x01(\t\x12\x15\n\rcurrency_code\x18\n \x01(\t\x12\x1b\n\x13session_duration_ms\x18\x0b \x01(\x03\x1aS\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .muster.ingest.v1.AttributeValue:\x02\x38\x01\"\x9f\x02\n\x07Product\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x62rand\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x04 \x01(\t\x12\x0f\n\x07variant\x18\x05 \x01(\t\x12\r\n\x05price\x18\x06 \x01(\t\x12\x10\n\x08quantity\x18\x07 \x01(\t\x12\x13\n\x0b\x63oupon_code\x18\x08 \x01(\t\x12=\n\nattributes\x18\t \x03(\x0b\x32).muster.ingest.v1.Product.AttributesEntry\x1aS\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .muster.ingest.v1.AttributeValue:\x02\x38\x01\"/\n\x08Location\x12\x10\n\x08latitude\x18\x01 \x01(\x01\x12\x11\n\tlongitude\x18\x02 \x01(\x01\"\x87\x01\n\x06\x44\x65vice\x12\x10\n\x08platform\x18\x01 \x01(\t\x12\x14\n\x0cmanufacturer\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x12\n\nos_version\x18\x04 \x01(\t\x12\x0f\n\x07\x63\x61rrier\x18\x05 \x01(\t\x12\x10\n\x08language\x18\x06 \x01(\t\x12\x0f\n\x07\x63ountry\x18\x07 \x01(\t\"X\n\x0b\x41pplication\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05\x62uild\x18\x03 \x01(\t\x12\n\n\x02os\x18\x04 \x01(\t\x12\x0f\n\x07package\x18\x05 \x01(\t\"R\n\x07\x43onsent\x12\x12\n\nregulation\x18\x01 \x01(\t\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x11\n\tconsented\x18\x03 \x01(\x08\x12\x0f\n\x07time_ms\x18\x04 \x01(\x03\"L\n\x0b\x41ttribution\x12\x11\n\tpublisher\x18\x01 \x01(\t\x12\x10\n\x08\x63\x61mpaign\x18\x02 \x01(\t\x12\x18\n\x10service_provider\x18\x03 \x01(\t*c\n\x0b\x45nvironment\x12\x1b\n\x17\x45NVIRONMENT_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45NVIRONMENT_PRODUCTION\x10\x01\x12\x1b\n\x17\x45NVIRONMENT_DEVELOPMENT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,28 +48,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENT'].fields_by_name['source_message_id']._serialized_options = b'\272H\005r\003\030\200\002'
   _globals['_PRODUCT_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_PRODUCT_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_ENVIRONMENT']._serialized_start=1927
-  _globals['_ENVIRONMENT']._serialized_end=2026
+  _globals['_ENVIRONMENT']._serialized_start=1956
+  _globals['_ENVIRONMENT']._serialized_end=2055
   _globals['_BATCH']._serialized_start=148
   _globals['_BATCH']._serialized_end=757
   _globals['_BATCH_USERATTRIBUTESENTRY']._serialized_start=670
   _globals['_BATCH_USERATTRIBUTESENTRY']._serialized_end=757
   _globals['_EVENT']._serialized_start=760
-  _globals['_EVENT']._serialized_end=1196
-  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_start=1113
-  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_end=1196
-  _globals['_PRODUCT']._serialized_start=1199
-  _globals['_PRODUCT']._serialized_end=1486
-  _globals['_PRODUCT_ATTRIBUTESENTRY']._serialized_start=1113
-  _globals['_PRODUCT_ATTRIBUTESENTRY']._serialized_end=1196
-  _globals['_LOCATION']._serialized_start=1488
-  _globals['_LOCATION']._serialized_end=1535
-  _globals['_DEVICE']._serialized_start=1538
-  _globals['_DEVICE']._serialized_end=1673
-  _globals['_APPLICATION']._serialized_start=1675
-  _globals['_APPLICATION']._serialized_end=1763
-  _globals['_CONSENT']._serialized_start=1765
-  _globals['_CONSENT']._serialized_end=1847
-  _globals['_ATTRIBUTION']._serialized_start=1849
-  _globals['_ATTRIBUTION']._serialized_end=1925
+  _globals['_EVENT']._serialized_end=1225
+  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_start=1142
+  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_end=1225
+  _globals['_PRODUCT']._serialized_start=1228
+  _globals['_PRODUCT']._serialized_end=1515
+  _globals['_PRODUCT_ATTRIBUTESENTRY']._serialized_start=1142
+  _globals['_PRODUCT_ATTRIBUTESENTRY']._serialized_end=1225
+  _globals['_LOCATION']._serialized_start=1517
+  _globals['_LOCATION']._serialized_end=1564
+  _globals['_DEVICE']._serialized_start=1567
+  _globals['_DEVICE']._serialized_end=1702
+  _globals['_APPLICATION']._serialized_start=1704
+  _globals['_APPLICATION']._serialized_end=1792
+  _globals['_CONSENT']._serialized_start=1794
+  _globals['_CONSENT']._serialized_end=1876
+  _globals['_ATTRIBUTION']._serialized_start=1878
+  _globals['_ATTRIBUTION']._serialized_end=1954
 # @@protoc_insertion_point(module_scope)

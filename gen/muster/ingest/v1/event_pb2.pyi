@@ -161,6 +161,7 @@ class Event(_message.Message):
     TRANSACTION_ID_FIELD_NUMBER: _builtins.int
     TOTAL_AMOUNT_FIELD_NUMBER: _builtins.int
     CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    SESSION_DURATION_MS_FIELD_NUMBER: _builtins.int
     type: _event_type_pb2.EventType.ValueType
     name: _builtins.str
     """See EventType for what it is in each type."""
@@ -173,6 +174,8 @@ class Event(_message.Message):
     total_amount: _builtins.str
     """Decimal text."""
     currency_code: _builtins.str
+    session_duration_ms: _builtins.int
+    """How long the session was that ended. 0: not known."""
     @_builtins.property
     def attributes(self) -> _containers.MessageMap[_builtins.str, _identity_pb2.AttributeValue]: ...
     @_builtins.property
@@ -192,10 +195,11 @@ class Event(_message.Message):
         transaction_id: _builtins.str = ...,
         total_amount: _builtins.str = ...,
         currency_code: _builtins.str = ...,
+        session_duration_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "currency_code", b"currency_code", "location", b"location", "name", b"name", "products", b"products", "source_message_id", b"source_message_id", "time_ms", b"time_ms", "total_amount", b"total_amount", "transaction_id", b"transaction_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "currency_code", b"currency_code", "location", b"location", "name", b"name", "products", b"products", "session_duration_ms", b"session_duration_ms", "source_message_id", b"source_message_id", "time_ms", b"time_ms", "total_amount", b"total_amount", "transaction_id", b"transaction_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

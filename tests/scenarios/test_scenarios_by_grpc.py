@@ -1,0 +1,31 @@
+"""Every scenario file through the gRPC of the real services, in one world."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.model import facts
+from tests.scenarios.installation import Failed, play
+from tests.scenarios.scenario import Scenario, scenarios
+
+WAY = "grpc"
+
+
+@pytest.fixture(scope="session")
+def played(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[set[str]] | Exception]:
+    """What came of each scenario."""
+    folder: Path = tmp_path_factory.mktemp("scenarios")
+    return play([scenario for scenario in scenarios() if WAY not in scenario.not_by], folder)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("scenario", scenarios(), ids=lambda scenario: scenario.name)
+def test_a_scenario_has_the_members_it_tells(scenario: Scenario, played: dict[str, list[set[str]] | Exception]) -> None:
+    if WAY in scenario.not_by:
+        pytest.skip(scenario.not_by[WAY])
+    found = played[scenario.name]
+    if isinstance(found, Failed) and "NOT_EVALUATED_YET" in str(found):
+        pytest.skip(f"not evaluated yet: {found}")
+    if any(isinstance(told.fact, facts.MergedInto | facts.Deleted) for told in scenario.told):
+        pytest.skip("not evaluated yet: merges and deletions")
+    assert found == [members for _, members in scenario.expected], scenario.rule
