@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import combinations
 from typing import Any
 
@@ -9,12 +10,13 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from muster.definition.v1 import definition_pb2 as pb
+from muster.ingest.v1 import event_type_pb2
 
 from services.evaluator.engine import Compiled, Engine, Series, compile_definition
 from services.evaluator.engine.explain import Explanation, Verdict
 from services.evaluator.engine.explaining.findings import Active, Cause, Counted, Followed, Held, Inner
 from services.evaluator.engine.explaining.person import Past
-from services.evaluator.engine.facts import EventRows, Property, PropertyKind
+from services.evaluator.engine.facts import EventRows, Point, Property, PropertyKind
 from tests.evaluator.engine import definitions as d
 from tests.evaluator.engine.test_sequences import sequence, sequences
 from tests.model import reference
@@ -174,6 +176,59 @@ def test_with_the_events_that_are_missing_a_count_is_right(events: list[tuple[st
         more = Story([*events, *[(match.name, finding.until_ms - NOW)] * finding.more])
         if not any(NOW < event.time_ms <= finding.until_ms for event in story.events):
             assert more.holds(criterion, finding.until_ms) or match.type != d.CUSTOM or list(match.input_ids) not in ([], [11])
+
+
+COMMERCE = event_type_pb2.EVENT_TYPE_COMMERCE
+SEEN = Property(PropertyKind.FIRST_SEEN), Property(PropertyKind.LAST_SEEN)
+TOTAL, PLACE = Property(PropertyKind.LIFETIME_VALUE), Property(PropertyKind.LOCATION)
+NAMES = {"purchase": 1, "refund": -1}
+days_of_people = d.periods(days)
+criteria_of_people = st.one_of(
+    st.builds(
+        lambda edge, when: pb.Criterion(seen=pb.SeenCriterion(edge=edge, when=when)),
+        st.sampled_from([pb.SEEN_EDGE_FIRST, pb.SEEN_EDGE_LAST]),
+        days_of_people,
+    ),
+    st.builds(
+        lambda comparison, value: pb.Criterion(
+            lifetime_value=pb.LifetimeValueCriterion(test=pb.NumberTest(comparison=comparison, value=value))
+        ),
+        st.sampled_from([pb.COMPARISON_GREATER, pb.COMPARISON_LESS_OR_EQUAL, pb.COMPARISON_EQUAL]),
+        st.sampled_from(["0", "5", "10.5"]),
+    ),
+    st.just(pb.Criterion(location=pb.LocationCriterion(near=pb.Near(latitude=52, longitude=13, distance_metres=1000)))),
+).map(lambda criterion: pb.Node(criterion=criterion))
+happenings = st.tuples(st.sampled_from(sorted(NAMES)), offsets, st.sampled_from(["5", "5.5", "10"]), st.sampled_from([None, 52, 53]))
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=SLOW)
+@given(
+    told=st.lists(happenings, max_size=8), tree=criteria_of_people | st.lists(criteria_of_people, min_size=2).map(lambda n: d.any_of(*n))
+)
+def test_what_is_known_of_a_person_was_and_will_be_as_the_reference_says(
+    told: list[tuple[str, int, str, int | None]], tree: pb.Node
+) -> None:
+    story, changes = Story([]), dict[tuple[int, Property], list[tuple[int, Value | Point | None]]]()
+    for name, at, amount, latitude in told:
+        place = {} if latitude is None else {"location": {"latitude": Decimal(latitude), "longitude": Decimal(13)}}
+        story.events.append(Event(11, COMMERCE, name, NOW + at, {"total_amount": Decimal(amount), **place}, received=len(story.events)))
+        facts = [(seen, None) for seen in SEEN] + [(TOTAL, NAMES[name] * Decimal(amount))]
+        for known, value in [*facts, *([] if latitude is None else [(PLACE, Point(latitude, 13))])]:
+            changes.setdefault((1, known), []).append((NOW + at, value))
+            story.engine.load_attributes(1, known, np.array([ANNA]), [value], np.array([NOW + at]))
+    explained = story.engine.explain(compiled(named(tree)), ANNA, Past({}, changes, {}))
+    for node in all_nodes(tree):
+        verdict = explained.nodes[node.id]
+        assert story.holds(node, NOW) == verdict.holds
+        if verdict.since_ms is not None:
+            assert story.holds(node, verdict.since_ms) == verdict.holds
+            assert story.holds(node, verdict.since_ms - 1) != verdict.holds
+        if verdict.next_change_ms is not None:
+            assert story.holds(node, verdict.next_change_ms) != verdict.holds
+            assert story.holds(node, verdict.next_change_ms - 1) == verdict.holds
+        for _, at, _, _ in told:
+            if (verdict.since_ms or -(1 << 60)) <= NOW + at < (verdict.next_change_ms or 1 << 60):
+                assert story.holds(node, NOW + at) == verdict.holds
 
 
 # --- in literals

@@ -1,14 +1,33 @@
 """What is known of a person: values that are held from one change to the next."""
 
+from collections.abc import Sequence
+from decimal import Decimal
+from functools import reduce
+from itertools import accumulate
+from typing import NamedTuple
+
 import numpy as np
 
-from ..facts import Instants, Property
+from ..criteria.attribute import IN_TIME
+from ..criteria.columns import EXACT
+from ..facts import Instants, Property, PropertyKind, Value
+from ..periods import FAR
 from ..tree import AttributeDate, AttributeTest
 from ..values import instant_of
 from .event import crossing
 from .findings import Cause, Held
-from .person import Person, Version
+from .person import Person
 from .timeline import Timeline, during, in_bounds, stays
+
+ZERO = Decimal(0)
+
+
+class Version(NamedTuple):
+    """A value and the first and the last instant at which it is held."""
+
+    first: int
+    last: int
+    value: Value
 
 
 class Values:
@@ -17,7 +36,7 @@ class Values:
 
     def timeline(self, criterion: AttributeTest) -> Timeline:
         test = criterion.test
-        versions = self._person.versions_of(criterion.workspace, criterion.attribute)
+        versions = versions_of(self._person, criterion.workspace, criterion.attribute)
         return during(*_stretches([version for version in versions if test.holds(version.value) != test.missing]))
 
     def finding(self, criterion: AttributeTest, *, wanted: bool) -> Held:
@@ -32,7 +51,8 @@ class Dates:
         self._person = person
 
     def timeline(self, criterion: AttributeDate) -> Timeline:
-        dated = [(version, instant_of(version.value)) for version in self._versions(criterion.workspace, criterion.attribute)]
+        versions = versions_of(self._person, criterion.workspace, criterion.attribute)
+        dated = [(version, instant_of(version.value)) for version in versions]
         within = [(version, date) for version, date in dated if date is not None and len(in_bounds(criterion.window, np.array([date])))]
         held, until = _stretches([version for version, _ in within])
         first, last = stays(criterion.window, np.array([date for _, date in within], np.int64))
@@ -47,8 +67,48 @@ class Dates:
         dates = np.array([] if date is None else [date], np.int64)
         return crossing(dates, *stays(criterion.window, dates), at)
 
-    def _versions(self, workspace: int, attribute: Property) -> list[Version]:
-        return self._person.versions_of(workspace, attribute)
+
+def versions_of(person: Person, workspace: int, attribute: Property) -> list[Version]:
+    """The values of a property: past ones, the present one, and those that it will have if nothing new is told; times without a value are
+    left out. The present one is the engine's, whatever is told of the past."""
+    told = sorted(person.past.changes.get((workspace, attribute), ()), key=_time)
+    if attribute.kind in IN_TIME:
+        told = [change for change in told if change[0] <= person.now]
+    else:  # what is told for a time to come holds at once
+        told = [(min(time, person.now), value) for time, value in told]
+    present = person.value_of(workspace, attribute)
+    if not told and attribute.kind in (PropertyKind.FIRST_SEEN, PropertyKind.LAST_SEEN) and isinstance(present, int):
+        told = [(present, present)]
+    before, held = _held(attribute.kind, told, present)
+    coming = sorted(set(person.to_come(workspace, attribute)))
+    firsts = [-FAR, *(time for time, _ in told), *coming]
+    values = [before, *held[:-1], present] if told else [present]
+    values += [person.value_at(workspace, attribute, at) for at in coming]
+    lasts = [*(first - 1 for first in firsts[1:]), FAR]
+    return [
+        Version(first, last, value) for first, last, value in zip(firsts, lasts, values, strict=True) if value is not None and first <= last
+    ]
+
+
+def _held(kind: PropertyKind, told: Sequence[tuple[int, Value | None]], present: Value | None) -> tuple[Value | None, list[Value | None]]:
+    """What is held before the first change, and from each one on."""
+    match kind:
+        case PropertyKind.FIRST_SEEN:
+            return None, [told[0][0] for _ in told]
+        case PropertyKind.LAST_SEEN:
+            return None, [time for time, _ in told]
+        case PropertyKind.LIFETIME_VALUE:
+            amounts = [amount if isinstance(amount, Decimal) else ZERO for _, amount in told]
+            total = present if isinstance(present, Decimal) else ZERO
+            before = EXACT.subtract(total, reduce(EXACT.add, amounts, ZERO))  # of what is no longer kept
+            totals: list[Value | None] = [*accumulate(amounts, EXACT.add, initial=before)]
+            return before, totals[1:]
+        case _:
+            return None, [value for _, value in told]
+
+
+def _time(change: tuple[int, Value | None]) -> int:
+    return change[0]
 
 
 def _stretches(versions: list[Version]) -> tuple[Instants, Instants]:

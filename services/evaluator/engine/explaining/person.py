@@ -9,14 +9,16 @@ import numpy as np
 from ..details import Happening
 from ..events import EventIndex
 from ..facts import EventContext, EventRows, Events, Instants, Ordinals, Property, Series, Value
-from ..periods import FAR
 from ..sieve import Sieve
 from ..tree import Activity, Match, Node
 
 
 class Past(NamedTuple):
-    """What the engine doesn't keep of one person: events from before the look-back; the changes of values that led to the present ones, by
-    workspace and property, in the order in which they were told; since when anything is known of the person, by workspace."""
+    """What the engine doesn't keep of one person.
+
+    `events`: from before the look-back. `changes`: that led to the present values, by workspace and property, in the order in which they
+    were told, in the form of AttributeChange. `heard`: since when anything is known of the person, by workspace.
+    """
 
     events: Mapping[Series, Events]
     changes: Mapping[tuple[int, Property], Sequence[tuple[int, Value | None]]]
@@ -24,14 +26,6 @@ class Past(NamedTuple):
 
 
 NO_PAST = Past({}, {}, {})
-
-
-class Version(NamedTuple):
-    """A value and the first and the last instant at which it is held."""
-
-    first: int
-    last: int
-    value: Value
 
 
 @dataclass
@@ -77,23 +71,3 @@ class Person:
                     known = zip(details, contexts, strict=True)
                     passes &= np.array([bool(sieve.entries(Happening(*one))) for one in known], np.bool_)
                 yield rows.times_ms[passes]
-
-    def versions_of(self, workspace: int, attribute: Property) -> list[Version]:
-        """The values of a property: past ones, the present one, and those that it will have if nothing new is told; times without a value
-        are left out. A change that is told for a time to come counts from now on, as it does in the columns."""
-        told = sorted(((min(time, self.now), value) for time, value in self.past.changes.get((workspace, attribute), ())), key=_time)
-        firsts = [time for time, _ in told] or [-FAR]
-        values = [*(value for _, value in told[:-1]), self.value_of(workspace, attribute)]
-        coming = sorted(set(self.to_come(workspace, attribute)))
-        firsts += coming
-        values += [self.value_at(workspace, attribute, at) for at in coming]
-        lasts = [*(first - 1 for first in firsts[1:]), FAR]
-        return [
-            Version(first, last, value)
-            for first, last, value in zip(firsts, lasts, values, strict=True)
-            if value is not None and first <= last
-        ]
-
-
-def _time(change: tuple[int, Value | None]) -> int:
-    return change[0]
