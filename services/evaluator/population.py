@@ -47,6 +47,8 @@ log = logs.get(__name__)
 DAY_MS = 86_400_000
 DEFAULT_LOOK_BACK_DAYS = 30
 ACTIVE = audience_pb2.AUDIENCE_STATE_ACTIVE
+# A round that activates audiences stops after so many changes: each is written and published, and meanwhile nothing else is.
+ACTIVATED_CHANGES = 2_000_000
 
 
 @dataclass(slots=True)
@@ -103,7 +105,8 @@ class Population:
         self._active: dict[int, NDArray[np.bool_]] = {}  # by workspace: who has activity, by ordinal
         self._waiting: dict[int, audience_pb2.Audience] = {}  # definitions that the next round takes in
         self._held: dict[int, audience_pb2.Audience] = {}  # those that would read themselves; they wait for a change of another
-        self._told: dict[int, Ordinals] = {}  # the members last told of audiences that are not evaluated, or not yet
+        # The members last told, by partition, of audiences that are not evaluated, or not yet.
+        self._told: dict[int, dict[int, BitMap]] = {}
         self._again = False  # all audiences must be compiled again
 
     # --- definitions
@@ -138,6 +141,11 @@ class Population:
             look_back_ms=self.look_back_ms,
         )
 
+    @property
+    def waits(self) -> bool:
+        """Whether definitions wait for the next round."""
+        return bool(self._waiting)
+
     def knows_workspace(self, workspace_id: int) -> bool:
         """Whether the account has it."""
         return workspace_id in self._inputs
@@ -163,11 +171,10 @@ class Population:
 
         The next round ends those that are not active any more.
         """
-        told: dict[int, list[Ordinals]] = defaultdict(list)
         for (audience_id, partition), standing in standings.items():
             self.rounds[audience_id, partition] = standing.round
-            told[audience_id].append(self.people.ordinals_of(partition, np.array(standing.members, np.uint32)))
-        self._told = {audience_id: np.concatenate(parts) for audience_id, parts in told.items() if any(map(len, parts))}
+            if standing.members:
+                self._told.setdefault(audience_id, {})[partition] = standing.members
         turn = Turn()
         waiting, self._waiting = self._waiting, {}
         self._activate({id_: audience for id_, audience in waiting.items() if audience.state == ACTIVE}, turn)
@@ -207,9 +214,10 @@ class Population:
 
     def members_by_partition(self, audience_id: int, partitions: Iterable[int]) -> dict[int, BitMap]:
         """The members of an audience by their local numbers; where it is not evaluated, those who were last told."""
-        nobody = np.empty(0, np.int64)
-        present = self.engine.members(audience_id) if audience_id in self.audiences else self._told.get(audience_id, nobody)
-        parts = dict(self.people.by_partition(present))
+        if audience_id not in self.audiences:
+            told = self._told.get(audience_id, {})
+            return {partition: told.get(partition, BitMap()) for partition in partitions}
+        parts = dict(self.people.by_partition(self.engine.members(audience_id)))
         return {p: BitMap(self.people.locals_of(parts[p])) if p in parts else BitMap() for p in partitions}
 
     # --- questions
@@ -309,7 +317,7 @@ class Population:
                 self.engine.fill(sieve, *_filling(parts, place))
 
     def _define(self, turn: Turn) -> None:
-        """Activate and deactivate what waits."""
+        """Activate and deactivate what waits: as much as one round should change, and the rest in the next ones."""
         waiting, self._waiting = self._waiting, {}
         if waiting:
             waiting, self._held = {**self._held, **waiting}, {}
@@ -320,12 +328,14 @@ class Population:
             if audience.state != ACTIVE and audience_id in self.audiences:
                 turn.ended[audience_id] = self.engine.deactivate(audience_id).dropped
                 del self.audiences[audience_id]
-        self._activate({audience_id: audience for audience_id, audience in waiting.items() if audience.state == ACTIVE}, turn)
-        for audience_id in self._told.keys() - self._held.keys():
-            turn.ended[audience_id] = self._told.pop(audience_id)
+        active = {audience_id: audience for audience_id, audience in waiting.items() if audience.state == ACTIVE}
+        self._activate(active, turn, ACTIVATED_CHANGES)
+        for audience_id in self._told.keys() - self._held.keys() - self._waiting.keys():
+            turn.ended[audience_id] = self._told_of(audience_id)
+            del self._told[audience_id]
 
-    def _activate(self, audiences: dict[int, audience_pb2.Audience], turn: Turn) -> None:
-        """Take these in, inner ones first.
+    def _activate(self, audiences: dict[int, audience_pb2.Audience], turn: Turn, changes_max: int | None = None) -> None:
+        """Take these in, inner ones first; after so many changes the rest waits for the next round.
 
         The newest states of two audiences need not be of one time: one that would read itself through others is held until another changes.
         """
@@ -335,20 +345,30 @@ class Population:
         waiting = _inner_first(compiled)
         self._recall(*compiled.values())
         refused: list[int] = []
+        changed = 0
         while waiting and waiting != refused:
             refused, waiting = waiting, []
-            for audience_id in refused:
+            for place, audience_id in enumerate(refused):
+                if changes_max is not None and changed >= changes_max:
+                    self._waiting |= {later: audiences[later] for later in [*waiting, *refused[place:]]}
+                    return
+                told = self._told_of(audience_id) if audience_id in self._told else None
                 try:
-                    changes = self.engine.activate(audience_id, compiled[audience_id], members=self._told.get(audience_id))
+                    changes = self.engine.activate(audience_id, compiled[audience_id], members=told)
                 except Cycle:
                     waiting.append(audience_id)
                     continue
                 self._told.pop(audience_id, None)
+                changed += len(changes.added) + len(changes.dropped)
                 self.audiences[audience_id] = audiences[audience_id]
                 turn.add(audience_id, changes)
         for audience_id in waiting:
             log.warning("audience_held", account_id=self.account_id, audience_id=audience_id)
             self._held[audience_id] = audiences[audience_id]
+
+    def _told_of(self, audience_id: int) -> Ordinals:
+        parts = self._told[audience_id].items()
+        return np.concatenate([self.people.ordinals_of(part, np.frombuffer(told.to_array(), np.uint32)) for part, told in parts])
 
     def _know_input(self, source: Input) -> None:
         inputs = self._inputs[source.workspace_id]

@@ -359,6 +359,8 @@ class Rounds:
             self.as_of_ms = now_ms
             self.pending = (batch[-1][1] if batch else self.pending if self._inbox else 0) + len(self._inbox)
             self.newest_receive_ms = max((message.receive_time_ms for message in arrived), default=self.newest_receive_ms)
+        if any(account.population.waits for account in self._accounts.values()):
+            self._arrived.set()
         if commit.messages:
             self._relay.wake()
             async with self._news:

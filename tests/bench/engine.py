@@ -1,14 +1,12 @@
 """The engine alone on one core: rounds of events over a million people and a thousand audiences.
 
-Beside it, on the same data and the same rounds, the counting as incremental SQL in DuckDB and in the event store's own engine: per round
-insert the batch, find for every (name, window) the people whose count may have changed (new events, and events that crossed an edge),
-count them again, store the counts. The SQL sides stop there; the engine goes on to memberships. All memberships are compared at the end.
+Beside it, on the same data and the same rounds, the same changes of memberships by SQL (sql.py), and the plain key index that the engine
+grew from (prototype.py). Every change of the SQL's rounds is compared, and all memberships at the end with counting every event anew.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,17 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from muster.definition.v1 import definition_pb2 as pb
 from numpy.typing import NDArray
 
-from services.evaluator.engine import Engine, Series, compile_definition
+from services.evaluator.engine import Changes, Engine, Series, compile_definition
 from tests.bench.figure import Figure
 
 HOUR, DAY = 3_600_000, 86_400_000
 PEOPLE, EVENTS, AUDIENCES, NAMES = 1_000_000, 20_000_000, 1_000, 200
 WINDOWS = (HOUR, 6 * HOUR, DAY, 3 * DAY, 7 * DAY, 14 * DAY, 30 * DAY)
 ROUND_EVENTS, ROUNDS, SQL_ROUNDS = 10_000, 6, 2
+IDLE_ROUNDS, IDLE_STEP = 11, 50
 WORKSPACE, INPUT, CUSTOM = 1, 1, 1
 START = 1_800_000_000_000
 
@@ -154,12 +152,11 @@ def _forget_peak() -> None:
 
 @dataclass
 class EngineRun:
-    """What the engine took, and the members after the rounds that SQL repeats."""
+    """What the engine took, and what changed in each round."""
 
     figures: list[Figure]
     events_per_second: float
-    after_sql_rounds: dict[int, Ints]
-    differences: int
+    changes: list[dict[int, Changes]]
 
 
 def run_engine(world: World) -> EngineRun:
@@ -177,41 +174,38 @@ def run_engine(world: World) -> EngineRun:
         compiled = compile_definition(definition, workspaces={WORKSPACE: [INPUT]}, workspace_ids=[WORKSPACE], look_back_ms=30 * DAY)
         engine.activate(audience, compiled)
         activations.append(time.perf_counter() - begin)
-    now, idle = START, []
-    for _ in range(5):
-        now += 100
+    took, told = [], []
+    for now, names, ordinals, times in world.rounds:
+        events = by_series(names, ordinals, times)
+        begin = time.perf_counter()
+        told.append(engine.round(now, events))
+        took.append(time.perf_counter() - begin)
+    idle = []
+    for _ in range(IDLE_ROUNDS):
+        now += IDLE_STEP
         begin = time.perf_counter()
         engine.round(now, {})
         idle.append(time.perf_counter() - begin)
-    took, changes, after_sql_rounds = [], 0, {}
-    for number, (now, names, ordinals, times) in enumerate(world.rounds, start=1):
-        events = by_series(names, ordinals, times)
-        begin = time.perf_counter()
-        changed = engine.round(now, events)
-        took.append(time.perf_counter() - begin)
-        changes += sum(len(change.added) + len(change.dropped) for change in changed.values())
-        if number == SQL_ROUNDS:
-            after_sql_rounds = {audience: engine.members(audience) for audience in range(1, len(world.audiences) + 1)}
+    changes = sum(len(change.added) + len(change.dropped) for changed in told for change in changed.values())
     resident, peak = _memory_gb("VmRSS") - raw_gb, _memory_gb("VmHWM") - raw_gb
     rate = ROUND_EVENTS / float(np.median(took))
-    differences = _recompute(world, engine)
+    differences = _recompute(world, engine, now)
     longest = max(activations)
     figures = [
         Figure("engine: events in rounds of 10,000", rate, "events/s", None, None, ">= 50,000", rate >= 50_000),
         Figure("engine: membership changes a round", changes / len(world.rounds), "changes", None, None, "", True),
-        Figure("engine: a round with no new event, longest", max(idle) * 1000, "ms", None, None, "< 50", max(idle) < 0.05),
+        Figure("engine: a round with no new event, longest", max(idle) * 1000, "ms", None, None, "< 15", max(idle) < 0.015),
         Figure("engine: activating an audience, longest", longest * 1000, "ms", None, None, "< 250", longest < 0.25),
-        Figure("engine: activating all audiences", sum(activations), "s", None, None, "", True),
+        Figure("engine: activating all audiences", sum(activations), "s", None, None, "< 1", sum(activations) < 1),
         Figure("engine: resident memory after the rounds, over the raw data", resident, "GB", None, None, "", True),
-        Figure("engine: resident memory at the peak, over the raw data", peak, "GB", None, None, "< 2.5", peak < 2.5),
+        Figure("engine: resident memory at the peak, over the raw data", peak, "GB", None, None, "< 1.5", peak < 1.5),
         Figure("engine: differences from full recomputation", differences, "members", None, None, "= 0", differences == 0),
     ]
-    return EngineRun(figures, rate, after_sql_rounds, differences)
+    return EngineRun(figures, rate, told)
 
 
-def _recompute(world: World, engine: Engine) -> int:
+def _recompute(world: World, engine: Engine, now: int) -> int:
     """How many memberships differ from counting every event anew."""
-    now = world.rounds[-1][0]
     names = np.concatenate([world.names, *[names for _, names, _, _ in world.rounds]])
     ordinals = np.concatenate([world.ordinals, *[ordinals for _, _, ordinals, _ in world.rounds]])
     times = np.concatenate([world.times, *[times for _, _, _, times in world.rounds]])
@@ -234,134 +228,6 @@ def _recompute(world: World, engine: Engine) -> int:
     return wrong
 
 
-TOUCHED = """
-    SELECT w.id AS id, w.name AS name, w.width AS width, b.ordinal AS ordinal FROM batch b JOIN windows w ON b.name = w.name
-    UNION DISTINCT SELECT w.id, w.name, w.width, e.ordinal FROM {by_time} e JOIN windows w ON e.name = w.name
-    WHERE (e.time >= {before} - w.width AND e.time < {now} - w.width) OR (e.time > {before} AND e.time <= {now})
-"""
-RECOUNT = """
-    SELECT t.id AS id, t.ordinal AS ordinal, countIf(e.time >= {now} - t.width AND e.time <= {now}) AS counted
-    FROM {by_person} e JOIN touched t ON e.name = t.name AND e.ordinal = t.ordinal GROUP BY t.id, t.ordinal
-"""
-FIRST = """
-    SELECT w.id AS id, e.ordinal AS ordinal, count(*) AS counted FROM {by_time} e JOIN windows w ON e.name = w.name
-    WHERE e.time >= {now} - w.width AND e.time <= {now} GROUP BY w.id, e.ordinal
-"""
-
-
-def _batch(names: Ints, ordinals: Ints, times: Ints) -> pa.Table:
-    return pa.table({"name": names.astype(np.int16), "ordinal": ordinals.astype(np.int32), "time": times})
-
-
-def _windows(world: World) -> pa.Table:
-    pairs = world.windows
-    return pa.table(
-        {
-            "id": pa.array(range(len(pairs)), pa.int32()),
-            "name": pa.array([name for name, _ in pairs], pa.int16()),
-            "width": pa.array([width for _, width in pairs], pa.int64()),
-        }
-    )
-
-
-def run_duckdb(world: World) -> tuple[float, tuple[Ints, Ints, Ints]]:
-    """Seconds a round, and the counts at the end as columns (window's id, ordinal, count)."""
-    import duckdb
-
-    connection = duckdb.connect()
-    connection.execute("SET threads = 1; SET preserve_insertion_order = false; SET enable_progress_bar = false")
-    connection.execute("CREATE MACRO countIf(condition) AS count(*) FILTER (condition)")
-    history = _batch(world.names, world.ordinals, world.times)
-    connection.register("history", history)
-    connection.execute("CREATE TABLE events AS SELECT * FROM history ORDER BY name, time")
-    connection.unregister("history")
-    connection.register("given", _windows(world))
-    connection.execute("CREATE TABLE windows AS SELECT * FROM given")
-    connection.execute(f"CREATE TABLE counts AS {FIRST.format(by_time='events', now=START)}")
-    before, took = START, []
-    for now, *columns in world.rounds[:SQL_ROUNDS]:
-        connection.register("batch", _batch(*columns))
-        begin = time.perf_counter()
-        connection.execute("INSERT INTO events SELECT * FROM batch")
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE touched AS {TOUCHED.format(by_time='events', before=before, now=now)}".replace(
-                "UNION DISTINCT", "UNION"
-            )
-        )
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE fresh AS {RECOUNT.format(by_person='events', now=now)}")
-        connection.execute("DELETE FROM counts USING fresh WHERE counts.id = fresh.id AND counts.ordinal = fresh.ordinal")
-        connection.execute("INSERT INTO counts SELECT * FROM fresh")
-        took.append(time.perf_counter() - begin)
-        before = now
-    found = connection.execute("SELECT id, ordinal, counted FROM counts ORDER BY id").fetchnumpy()
-    return float(np.median(took)), (found["id"], found["ordinal"], found["counted"])
-
-
-def run_store(world: World, folder: str) -> tuple[float, tuple[Ints, Ints, Ints]]:
-    """The same in ClickHouse, as the event store runs it; the newest count of a pair is the one that holds."""
-    import clickhouse_connect
-
-    client = clickhouse_connect.get_client(dsn=f"chdb://{folder}", settings={"max_threads": 1})
-    client.command("CREATE DATABASE bench")
-    client.command("USE bench")
-    columns = "name Int16, ordinal Int32, time Int64"
-    client.command(f"CREATE TABLE bench.by_time ({columns}) ENGINE = MergeTree ORDER BY (name, time)")
-    client.command(f"CREATE TABLE bench.by_person ({columns}) ENGINE = MergeTree ORDER BY (name, ordinal)")
-    client.command("CREATE TABLE bench.windows (id Int32, name Int16, width Int64) ENGINE = Memory")
-    client.command(
-        "CREATE TABLE bench.counts (id Int32, ordinal Int32, counted UInt32, round UInt32) ENGINE = MergeTree ORDER BY (id, ordinal)"
-    )
-    history = _batch(world.names, world.ordinals, world.times)
-    for table in ("by_time", "by_person"):
-        client.insert_arrow(f"bench.{table}", history)
-    client.insert_arrow("bench.windows", _windows(world))
-    tables = {"by_time": "bench.by_time", "by_person": "bench.by_person"}
-
-    def placed(query: str, **values: int) -> str:
-        filled = query.format(**tables, **values)
-        for table in ("windows", "batch", "touched"):
-            filled = filled.replace(f" {table} ", f" bench.{table} ")
-        return filled
-
-    client.command(f"INSERT INTO bench.counts SELECT id, ordinal, counted, 0 FROM ({placed(FIRST, now=START)})")
-    before, took = START, []
-    for number, (now, *batch) in enumerate(world.rounds[:SQL_ROUNDS], start=1):
-        table = _batch(*batch)
-        begin = time.perf_counter()
-        client.command(f"CREATE OR REPLACE TABLE bench.batch ({columns}) ENGINE = Memory")
-        for name in ("batch", "by_time", "by_person"):
-            client.insert_arrow(f"bench.{name}", table)
-        client.command("CREATE OR REPLACE TABLE bench.touched (id Int32, name Int16, width Int64, ordinal Int32) ENGINE = Memory")
-        client.command(f"INSERT INTO bench.touched {placed(TOUCHED, before=before, now=now)}")
-        client.command(f"INSERT INTO bench.counts SELECT id, ordinal, counted, {number} FROM ({placed(RECOUNT, now=now)})")
-        took.append(time.perf_counter() - begin)
-        before = now
-    newest = "SELECT id, ordinal, argMax(counted, round) AS counted FROM bench.counts GROUP BY id, ordinal ORDER BY id"
-    found = client.query_arrow(newest)
-    client.close()
-    return float(np.median(took)), (found["id"].to_numpy(), found["ordinal"].to_numpy(), found["counted"].to_numpy())
-
-
-def _compare(world: World, engine: EngineRun, counts: tuple[Ints, Ints, Ints]) -> int:
-    """How many memberships of the engine differ from those that the counts of SQL make."""
-    ids, ordinals, counted = counts
-    places = {pair: place for place, pair in enumerate(world.windows)}
-    starts = np.searchsorted(ids, np.arange(len(places) + 1))
-
-    def of(name: int, window: int) -> Ints:
-        own = slice(starts[places[name, window]], starts[places[name, window] + 1])
-        dense = np.zeros(world.people, np.int64)
-        dense[ordinals[own]] = counted[own]
-        return dense
-
-    wrong = 0
-    for audience, members in world.members(of):
-        found = np.zeros(world.people, bool)
-        found[engine.after_sql_rounds[audience]] = True
-        wrong += int((found != members).sum())
-    return wrong
-
-
 @contextmanager
 def _one_core() -> Iterator[None]:
     allowed = os.sched_getaffinity(0)
@@ -371,19 +237,51 @@ def _one_core() -> Iterator[None]:
 
 
 def run(scale: float = 1.0) -> list[Figure]:
-    """All figures of the engine; about four minutes at scale 1."""
+    """All figures of the engine; about six minutes at scale 1."""
     world = make_world(scale)
     with _one_core():
         engine = run_engine(world)
         figures = list(engine.figures)
-        folder = tempfile.mkdtemp(prefix="muster-bench-")
-        for name, (seconds, counts) in (("DuckDB", run_duckdb(world)), ("the store's SQL", run_store(world, folder))):
-            rate = ROUND_EVENTS / seconds
-            ratio = engine.events_per_second / rate
-            wrong = _compare(world, engine, counts)
-            figures += [
-                Figure(f"engine: beside {name}, incremental", engine.events_per_second, "events/s", rate, ratio, ">= 12x", ratio >= 12),
-                Figure(f"engine: differences from {name}", wrong, "members", None, None, "= 0", wrong == 0),
-            ]
-        shutil.rmtree(folder, ignore_errors=True)
+        figures += _beside_prototype(world, engine)
+        figures += _beside_sql(world, engine)
     return figures
+
+
+def _beside(name: str, engine: EngineRun, rate: float, least: float) -> Figure:
+    ratio = engine.events_per_second / rate
+    return Figure(f"engine: beside {name}", engine.events_per_second, "events/s", rate, ratio, f">= {least:g}x", ratio >= least)
+
+
+def _beside_prototype(world: World, engine: EngineRun) -> list[Figure]:
+    from tests.bench import prototype
+
+    if not prototype.FILE:
+        return []
+    beside = prototype.run(world)
+    counted = [{audience: (len(change.added), len(change.dropped)) for audience, change in told.items()} for told in engine.changes]
+    wrong = sum(theirs != ours for theirs, ours in zip(beside.changes, counted, strict=True))
+    return [
+        _beside("the plain key index", engine, beside.events_per_second, 1.2),
+        Figure("engine: rounds that differ from it", wrong, "rounds", None, None, "= 0", wrong == 0),
+        Figure("plain key index: activating all audiences", beside.activation_seconds, "s", None, None, "", True),
+    ]
+
+
+def _beside_sql(world: World, engine: EngineRun) -> list[Figure]:
+    from tests.bench import sql
+
+    figures = []
+    with tempfile.TemporaryDirectory(prefix="muster-bench-", ignore_cleanup_errors=True) as folder:
+        for name, found in (("DuckDB", sql.run_duckdb(world)), ("the store's SQL", sql.run_store(world, folder))):
+            wrong = sum(len(moves ^ _moves(told)) for moves, told in zip(found.moves, engine.changes, strict=False))
+            figures += [
+                _beside(f"{name}, incremental", engine, ROUND_EVENTS / found.round_seconds, 20),
+                _beside(f"{name}, counting all anew", engine, ROUND_EVENTS / found.full_seconds, 20),
+                Figure(f"engine: changes that differ from {name}", wrong, "changes", None, None, "= 0", wrong == 0),
+            ]
+    return figures
+
+
+def _moves(changes: dict[int, Changes]) -> set[tuple[int, int, int]]:
+    entered = {(audience, person, 1) for audience, change in changes.items() for person in change.added.tolist()}
+    return entered | {(audience, person, 0) for audience, change in changes.items() for person in change.dropped.tolist()}

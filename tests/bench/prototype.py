@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import time
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -54,8 +55,18 @@ class Prototype:
         return took, {audience: (len(added), len(dropped)) for audience, (added, dropped) in changes.items()}
 
 
-def rate(world: bench.World) -> float:
-    """Events a second in the rounds of the world."""
+@dataclass
+class PrototypeRun:
+    """What it took, and how many entered and left each audience in each round."""
+
+    events_per_second: float
+    activation_seconds: float
+    changes: list[dict[int, tuple[int, int]]]
+
+
+def run(world: bench.World) -> PrototypeRun:
+    """The rounds of the world."""
     prototype = Prototype(world)
-    took = [prototype.round(now, bench.by_series(names, ordinals, times))[0] for now, names, ordinals, times in world.rounds]
-    return bench.ROUND_EVENTS / float(np.median(took))
+    rounds = [prototype.round(now, bench.by_series(names, ordinals, times)) for now, names, ordinals, times in world.rounds]
+    rate = bench.ROUND_EVENTS / float(np.median([took for took, _ in rounds]))
+    return PrototypeRun(rate, prototype.activation_seconds, [changes for _, changes in rounds])

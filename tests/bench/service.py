@@ -209,6 +209,6 @@ async def _measure(folder: Path, world: bench.World, beside: float | None) -> li
 def run(scale: float = 1.0) -> list[Figure]:
     """The figures of the service; about six minutes at scale 1."""
     world = bench.make_world(scale)
-    beside = prototype.rate(world) if prototype.FILE else None
+    beside = prototype.run(world).events_per_second if prototype.FILE else None
     with tempfile.TemporaryDirectory(prefix="muster-bench-", ignore_cleanup_errors=True) as folder:
         return asyncio.run(_measure(Path(folder), world, beside))

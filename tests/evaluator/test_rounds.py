@@ -11,6 +11,7 @@ from muster.definition.v1 import audience_pb2, definition_pb2
 
 from services.chassis.app import PartFailed
 from services.chassis.streams import events_subject
+from services.evaluator import population
 from services.evaluator.store import Commit, Replaced, Store
 from tests.evaluator.conftest import Home, members
 from tests.evaluator.world import ACCOUNT, INSTALL, PARTITIONS, SESSION_START, Happening, criterion, seed_definition
@@ -294,3 +295,17 @@ async def test_new_people_count_in_audiences_that_nobody_with_events_is_needed_f
         await home.world.events([Happening(11, clock.now_ms(), SESSION_START)])
         await home.until(lambda: home.follower.members[1] == {11})
         assert ACCOUNT in evaluator.rounds._accounts
+
+
+async def test_many_audiences_at_once_are_activated_over_several_rounds(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(population, "ACTIVATED_CHANGES", 3)
+    people = set(range(1, 6))
+    await home.world.workspace()
+    await home.world.events([Happening(mpid, home.clock.now_ms() - HOUR, INSTALL) for mpid in people])
+    for audience_id in range(1, 7):
+        await home.world.audience(audience_id, seed_definition())
+    async with home.evaluator() as evaluator:
+        await home.until(lambda: all(home.follower.members[audience_id] == people for audience_id in range(1, 7)))
+        assert all([await members(evaluator, audience_id) == people for audience_id in range(1, 7)])
+    async with home.evaluator() as evaluator:
+        assert all([await members(evaluator, audience_id) == people for audience_id in range(1, 7)])
