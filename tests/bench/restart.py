@@ -1,0 +1,167 @@
+"""From the start of the evaluator's process to its readiness, with a store of 1,000,000 people, 20,000,000 events and 100 audiences."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from muster.definition.v1 import account_pb2, audience_pb2, definition_pb2
+from muster.definition.v1 import facts_pb2 as definition_facts
+from muster.ingest.v1 import event_type_pb2
+
+from cli.part import Service
+from services.chassis.app import running
+from services.chassis.database import Database
+from services.chassis.migrations import Migrations
+from services.chassis.outbox import Outbox
+from services.evaluator import app, tables
+from services.evaluator.engine.facts import Series
+from services.evaluator.event_store import EventStore
+from services.evaluator.event_tables import Tenure
+from services.evaluator.intake import EventColumns
+from services.evaluator.people import People
+from services.evaluator.store import ActivityRow, Commit, Store
+from tests.bench.figure import Figure
+from tests.fakes.nats_server import NatsServer, free_port
+
+PEOPLE, EVENTS, NAMES, AUDIENCES = 1_000_000, 20_000_000, 200, 100
+ACCOUNT, WORKSPACE, INPUT, PARTITIONS = 7, 71, 711, 8
+CHUNK = 500_000
+DAY_MS = 86_400_000
+BOUND_SECONDS = 15
+ROOT = Path(__file__).parents[2]
+
+
+def run(scale: float) -> list[Figure]:
+    """The figures."""
+    return asyncio.run(_run(scale))
+
+
+async def _run(scale: float) -> list[Figure]:
+    with tempfile.TemporaryDirectory(prefix="muster-restart-") as name:
+        folder = Path(name)
+        await _fill(folder, round(PEOPLE * scale), round(EVENTS * scale))
+        server = NatsServer(folder / "nats")
+        server.start()
+        try:
+            evaluator = _evaluator(folder, server.url)
+            await _started(evaluator)  # tells everybody's membership for the first time
+            await asyncio.sleep(10)
+            await evaluator.stop(patience_seconds=30)
+            orderly = await _started(evaluator)
+            await asyncio.sleep(3)
+            evaluator.send(signal.SIGKILL)
+            await evaluator.died()
+            killed = await _started(evaluator)
+            await evaluator.stop(patience_seconds=30)
+        finally:
+            server.kill()
+    bound = f"at most {BOUND_SECONDS} s"
+    return [
+        Figure("evaluator: start to ready", orderly, "s", None, None, bound, orderly <= BOUND_SECONDS),
+        Figure("evaluator: kill -9, start to ready", killed, "s", None, None, bound, killed <= BOUND_SECONDS),
+    ]
+
+
+async def _started(evaluator: Service) -> float:
+    began = time.monotonic()
+    await evaluator.start()
+    async with asyncio.timeout(300):
+        await evaluator.wait_healthy()
+    if not evaluator.healthy:
+        raise RuntimeError(evaluator.last_words())
+    return time.monotonic() - began
+
+
+def _evaluator(folder: Path, nats_url: str) -> Service:
+    port = free_port()
+    own = {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "gen")]),
+        "MUSTER_TOKEN_SECRET": "a secret for a measurement, for nothing else",
+        "MUSTER_DATA_DIR": str(folder),
+        "MUSTER_NATS_URL": nats_url,
+        "MUSTER_EVALUATOR_GRPC_PORT": str(port),
+    }
+    command = [sys.executable, "-m", "services.evaluator"]
+    return Service("evaluator", command, {**os.environ, **own}, cwd=ROOT, log_path=folder / "evaluator.log", port=port)
+
+
+async def _fill(folder: Path, people: int, events: int) -> None:
+    """Write what an evaluator that took all this would have written."""
+    random = np.random.default_rng(7)
+    mpids = np.unique(random.integers(-(2**62), 2**62, people))
+    event_store = EventStore(f"chdb://{folder / 'events'}")
+    event_store.take_over({partition: Tenure() for partition in range(PARTITIONS)})
+    now_ms = time.time_ns() // 1_000_000
+    series = [Series(INPUT, event_type_pb2.EVENT_TYPE_CUSTOM, f"event {number}") for number in range(NAMES)]
+    for start in range(0, events, CHUNK):
+        rows = min(CHUNK, events - start)
+        event_store.insert(
+            ACCOUNT,
+            EventColumns(
+                mpids=mpids[random.integers(0, len(mpids), rows)],
+                times_ms=now_ms - random.integers(0, 30 * DAY_MS, rows),
+                event_ids=random.integers(0, 2**62, rows),
+                series_codes=np.minimum(random.zipf(1.3, rows) - 1, NAMES - 1).astype(np.int32),
+                series=series,
+                workspaces=[WORKSPACE] * NAMES,
+                partitions=np.zeros(rows, np.int32),  # what of is the same to who owns all
+                sequences=np.zeros(rows, np.int64),
+                contexts=[("1.0", "42", "iOS", "17")],
+                context_codes=np.zeros(rows, np.int32),
+                details=[""] * rows,
+            ),
+            [],
+        )
+    event_store.close()
+    database = Database(f"sqlite+aiosqlite:///{folder / 'evaluator.db'}")
+    async with running(database, Migrations(database, Path(app.__file__).parent / "migrations")):
+        store = Store(database, Outbox(tables.outbox))
+        for fact, kind, id_ in _definitions():
+            await store.save_definition(ACCOUNT, kind, id_, 1, fact.SerializeToString())
+        everybody = People(ACCOUNT, PARTITIONS)
+        _, pages = everybody.take(mpids)
+        taken = await store.take_over(range(PARTITIONS), event_store.id)
+        commit = Commit(now_ms, event_store.id, moves={p: (one.position, one.position.moved(0)) for p, one in taken.items()})
+        commit.pages = [(ACCOUNT, page) for page in pages]
+        commit.activity = [(ACCOUNT, ActivityRow(WORKSPACE, page.partition, np.arange(len(page.mpids), dtype=np.uint32))) for page in pages]
+        await store.commit(commit)
+
+
+def _definitions() -> list[tuple[definition_facts.DefinitionFact, str, int]]:
+    def fact(**state: object) -> definition_facts.DefinitionFact:
+        return definition_facts.DefinitionFact(account_id=ACCOUNT, version=1, **state)  # type: ignore[arg-type]
+
+    source = account_pb2.Input(input_id=INPUT, workspace_id=WORKSPACE, name="iOS")
+    facts = [
+        (fact(account=account_pb2.Account(account_id=ACCOUNT, name="Acme", look_back_days=30)), "account", ACCOUNT),
+        (fact(workspace=account_pb2.Workspace(workspace_id=WORKSPACE, name="Shop")), "workspace", WORKSPACE),
+        (fact(input=definition_facts.InputCredentials(input=source)), "input", INPUT),
+    ]
+    for number in range(1, AUDIENCES + 1):
+        nodes = [definition_pb2.Node(criterion=definition_pb2.Criterion(event=_event(number, part))) for part in range(3)]
+        audience = audience_pb2.Audience(
+            audience_id=number,
+            name=f"Audience {number}",
+            workspace_ids=[WORKSPACE],
+            definition=definition_pb2.Definition(root=definition_pb2.Node(any=definition_pb2.Group(nodes=nodes))),
+            state=audience_pb2.AUDIENCE_STATE_ACTIVE,
+            revision=1,
+        )
+        facts.append((fact(audience=audience), "audience", number))
+    return facts
+
+
+def _event(number: int, part: int) -> definition_pb2.EventCriterion:
+    """One of the names, more often than that within so many days."""
+    match = definition_pb2.EventMatch(type=event_type_pb2.EVENT_TYPE_CUSTOM, name=f"event {(7 * number + 31 * part) % NAMES}")
+    event = definition_pb2.EventCriterion(match=match)
+    event.when.last.CopyFrom(definition_pb2.Duration(count=1 + (number + 5 * part) % 29, unit=definition_pb2.DURATION_UNIT_DAY))
+    event.frequency.CopyFrom(definition_pb2.FrequencyTest(comparison=definition_pb2.COMPARISON_GREATER, value=number % 3))
+    return event
