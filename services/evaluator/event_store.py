@@ -20,7 +20,7 @@ import clickhouse_connect
 import msgspec
 import numpy as np
 import pyarrow as pa
-from muster.ingest.v1 import identity_pb2
+from muster.ingest.v1 import event_type_pb2, identity_pb2
 from numpy.typing import NDArray
 
 from services.evaluator.engine.details import Happening, Place, Subject
@@ -141,6 +141,20 @@ class EventStore:
                 self._client.command(self._layout.delete(table, where))
                 removed += rows if table == "events" else 0
         return removed
+
+    def forget(self, before_ms: Mapping[int, Collection[int]]) -> int:
+        """Drop the events of accounts, by the instant before which theirs are too old for any question; returns how many.
+
+        Those of commerce stay: what somebody spent in a life has no look-back.
+        """
+        old = " OR ".join(
+            f"(time_ms < {instant} AND account_id IN ({', '.join(map(str, sorted(accounts)))}))" for instant, accounts in before_ms.items()
+        )
+        where = f"{counted(self._tenures)} AND type != {event_type_pb2.EVENT_TYPE_COMMERCE} AND ({old or 'false'})"
+        rows = int(self._client.query(f"SELECT count() FROM {self._layout.name('events')} WHERE {where}").first_row[0])  # noqa: S608 - numbers only
+        if rows:
+            self._client.command(self._layout.delete("events", where))
+        return rows
 
     # --- start
 

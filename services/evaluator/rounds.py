@@ -92,6 +92,7 @@ class Rounds:
         self._first: dict[int, Turn] = {}  # what time changed while nobody counted
         self._changes_stored = 0
         self._batch_ids_forgotten_ms = 0
+        self._events_forgotten_ms = 0
         self._stopping = False
         self._ended = asyncio.Event()
         self._ended.set()
@@ -370,6 +371,19 @@ class Rounds:
             self._batch_ids_forgotten_ms = now_ms
             await self._store.forget_batches(before_ms=now_ms - _KEEP_BATCH_IDS_MS)
             await self._in_thread(lambda: [account.population.engine.forget(now_ms) for account in self._accounts.values()])
+        if now_ms - self._events_forgotten_ms > DAY_MS:
+            self._events_forgotten_ms = now_ms
+            await self._forget_events(now_ms)
+
+    async def _forget_events(self, now_ms: int) -> None:
+        # An explanation tells since when, and for that looks at another look-back before the one that counts.
+        before: dict[int, list[int]] = defaultdict(list)
+        for account_id, account in self._accounts.items():
+            before[now_ms - 2 * account.population.look_back_ms - DAY_MS].append(account_id)
+        store = self._store_of_events()
+        forgotten = await self._in_thread(lambda: store.forget(before))
+        if forgotten:
+            log.info("old_events_forgotten", events=forgotten)
 
     def _turn(self, arrived: list[Arrived], now_ms: int) -> dict[int, Turn]:
         """In the thread: one turn of every account."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -21,13 +23,22 @@ from services.evaluator.event_store import AttributeRow, EventStore
 from services.evaluator.event_tables import Tenure
 from services.evaluator.intake import EventColumns
 
-SERIES = [Series(1, 1, "signed up"), Series(2, 4, ""), Series(1, 1, "Ünïcode \u0000 name")]
+SERIES = [Series(1, 1, "signed up"), Series(2, 4, ""), Series(1, 1, "Ünïcode \u0000 name"), Series(1, 3, "purchase")]
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventStore]:
+SERVER = os.environ.get("MUSTER_TEST_CLICKHOUSE", "")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "chdb",
+        pytest.param("server", marks=pytest.mark.skipif(not SERVER, reason="MUSTER_TEST_CLICKHOUSE names no server to run this against")),
+    ],
+)
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventStore]:
     folder: Path = tmp_path_factory.mktemp("events")
-    store = EventStore(f"chdb://{folder}")
+    store = EventStore(f"chdb://{folder}" if request.param == "chdb" else f"{SERVER.rstrip('/')}/muster_test_{time.time_ns()}")
     store.take_over({partition: Tenure(1, 10**9) for partition in range(4)})
     yield store
     store.close()
@@ -50,7 +61,7 @@ def columns(
         event_ids=np.arange(rows, dtype=np.int64),
         series_codes=np.array(codes, np.int32),
         series=SERIES,
-        workspaces=[8, 8, 8],
+        workspaces=[8, 8, 8, 8],
         partitions=np.full(rows, partition, np.int32),
         sequences=np.full(rows, sequence, np.int64),
         contexts=contexts or [("1.0", "42", "iOS", "17")],
@@ -240,3 +251,41 @@ def test_events_of_one_instant_keep_the_order_in_which_they_came(store: EventSto
         for arrival, mpid, place in zip(part.arrivals.tolist(), part.mpids.tolist(), part.which.tolist(), strict=True)
     )
     assert [(mpid, value) for _, mpid, value in found] == [(1, "5.0"), (2, "5.1"), (1, "7.0"), (2, "7.1"), (1, "7.2")]
+
+
+def test_what_an_owner_of_before_still_writes_never_counts(store: EventStore) -> None:
+    others = {partition: Tenure(9, 10**9) for partition in (0, 2, 3)}
+    store.take_over({**others, 1: Tenure(5, 10**9)})
+    store.insert(125, columns([1], [100], [0], partition=1, sequence=20), [])
+    committed = rows_of(store, 125)
+    # The owner 5 is replaced at 20 by the owner 6, and that one at 30 by this one; both write on.
+    store.insert(125, columns([2], [100], [0], partition=1, sequence=21), [])
+    store.take_over({**others, 1: Tenure(6, 10**9)})
+    store.insert(125, columns([3, 4], [100, 100], [0, 0], partition=1, sequence=31), [AttributeRow(8, "plan", 3, 100, "gold", 1, 31)])
+    now = Tenure(7, 30, before=((5, 20), (6, 30)))
+    assert store.take_over({**others, 1: now}) == 3
+    store.take_over({**others, 1: Tenure(6, 10**9)})
+    store.insert(125, columns([5], [100], [0], partition=1, sequence=32), [])
+    store._tenures = {**others, 1: now}
+    store.insert(125, columns([6], [100], [0], partition=1, sequence=32), [])
+    assert rows_of(store, 125) == [*committed, (SERIES[0], 6, 100)]
+    assert list(store.attributes(125)) == []
+
+
+def test_rows_of_partitions_of_others_are_not_read(store: EventStore) -> None:
+    store.take_over({partition: Tenure(1, 10**9) for partition in range(4)})
+    store.insert(126, columns([1], [100], [0], partition=1), [AttributeRow(8, "plan", 1, 100, "gold", 1, 1)])
+    store.take_over({2: Tenure(2, 10**9)})
+    assert (rows_of(store, 126), store.sources(126), list(store.attributes(126))) == ([], [], [])
+    store.take_over({1: Tenure(2, 10**9)})
+    assert rows_of(store, 126) == [(SERIES[0], 1, 100)]
+
+
+def test_events_that_are_too_old_are_dropped_by_account_and_those_of_commerce_stay(store: EventStore) -> None:
+    store.take_over({partition: Tenure(1, 10**9) for partition in range(4)})
+    for account_id in (127, 128):
+        store.insert(account_id, columns([1, 2, 3], [99, 100, 99], [0, 0, 3]), [])
+    assert store.forget({100: [127], 50: [128]}) == 1
+    assert rows_of(store, 127) == [(SERIES[0], 2, 100), (SERIES[3], 3, 99)]
+    assert len(rows_of(store, 128)) == 3
+    assert store.forget({}) == 0
