@@ -42,7 +42,8 @@ def test_every_partition_that_somebody_can_complete_finds_an_owner_and_shares_ar
     unfit = [data.draw(st.sets(everything, max_size=data.draw(st.sampled_from([0, partitions])))) for _ in range(count)]
     replicas = {f"r{number}": Announcement(f"r{number}", "1", "", tuple(sorted(some))) for number, some in enumerate(unfit)}
     fit = {partition: [name for name, one in replicas.items() if partition not in one.unfit] for partition in range(partitions)}
-    before = {partition: data.draw(st.sampled_from(names)) for partition, names in fit.items() if names and data.draw(st.booleans())}
+    owners = {partition: data.draw(st.sampled_from([*names, ""])) for partition, names in fit.items()}
+    before = {partition: owner for partition, owner in owners.items() if owner}
     leases = settle(replicas, before, partitions)
     assert set(leases) == {partition for partition, names in fit.items() if names}
     assert all(owner in fit[partition] for partition, owner in leases.items())
