@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +17,7 @@ from services.evaluator.engine.explaining.findings import Active, Cause, Counted
 from services.evaluator.engine.explaining.person import Past
 from services.evaluator.engine.facts import EventRows, Point, Property, PropertyKind
 from tests.evaluator.engine import definitions as d
+from tests.evaluator.engine.past import fill, rows_of
 from tests.evaluator.engine.test_sequences import sequence, sequences
 from tests.model import reference
 from tests.model.facts import AttributeChange, Event, Person, Value
@@ -35,26 +35,28 @@ class Story:
     """What was ever told about Anna, for the engine and for the reference. Times are from NOW."""
 
     def __init__(self, events: list[tuple[str, int]], changes: list[tuple[str, Value | None, int]] = ()) -> None:  # type: ignore[assignment]
-        self.events = [Event(11, d.CUSTOM, name, NOW + at) for name, at in events]
+        """An event is blue where its time is even, else red."""
+        self.events = [Event(11, d.CUSTOM, name, NOW + at, {"attributes": {"colour": colour(at)}}) for name, at in events]
         self.changes = [AttributeChange(1, name, value, NOW + at) for name, value, at in changes]
         self.active: dict[int, reference.Audience] = {}
         self.engine = Engine(look_back_ms=LOOK_BACK, now_ms=NOW)
         self.engine.add_activity(1, np.array([ANNA]))
         for event in self.events:
-            self.engine.load_events(Series(11, event.type, event.name), np.array([ANNA]), np.array([event.time_ms]))
+            self.engine.load_events(Series(11, event.type, event.name), *rows_of([(ANNA, event)]))
         for change in self.changes:
             self.engine.load_attributes(1, change.attribute, np.array([ANNA]), [change.value], np.array([change.time_ms]))
 
     def activate(self, audience: int, root: pb.Node) -> None:
         self.active[audience] = reference.Audience(d.definition(root), (1,))
+        fill(self.engine, [(ANNA, event) for event in self.events], compiled(root))
         self.engine.activate(audience, compiled(root))
 
     def explain(self, root: pb.Node) -> Explanation:
         """With all of the past."""
-        events: dict[Series, Any] = {}
-        for event in self.events:
-            ordinals, times = events.get(Series(11, event.type, event.name), (np.empty(0, np.int64), np.empty(0, np.int64)))
-            events[Series(11, event.type, event.name)] = np.append(ordinals, ANNA), np.append(times, event.time_ms)
+        told = [(ANNA, event) for event in self.events]
+        fill(self.engine, told, compiled(root))
+        series = {Series(event.input_id, event.type, event.name) for event in self.events}
+        events = {one: rows_of([row for row in told if (row[1].type, row[1].name) == (one.type, one.name)]) for one in series}
         changes: dict[tuple[int, Property], list[tuple[int, Value | None]]] = {}
         for change in self.changes:
             attribute = Property(PropertyKind.USER_ATTRIBUTE, change.attribute)
@@ -68,6 +70,10 @@ class Story:
             d.definition(root), {ANNA: person}, at, workspaces=WORKSPACES, workspace_ids=[1], look_back_ms=LOOK_BACK, active=self.active
         )
         return ANNA in found
+
+
+def colour(at: int) -> str:
+    return "red" if at % 2 else "blue"
 
 
 def compiled(root: pb.Node) -> Compiled:
@@ -87,6 +93,15 @@ def all_nodes(node: pb.Node) -> Iterator[pb.Node]:
         yield from all_nodes(inner)
 
 
+def _filtered(node: pb.Node) -> pb.Node:
+    """A sequence whose first step, and what must not follow, are blue."""
+    criterion = pb.Node.FromString(node.SerializeToString()).criterion.sequence
+    criterion.steps[0].match.where.append(blue)
+    if criterion.HasField("not_followed_by"):
+        criterion.not_followed_by.match.where.append(blue)
+    return pb.Node(criterion=pb.Criterion(sequence=criterion))
+
+
 # --- against the reference
 
 edges = st.sampled_from([0, HOUR, HOUR, 2 * HOUR, DAY, DAY, 2 * DAY, 3 * DAY, 4 * DAY, 30 * DAY])
@@ -96,7 +111,11 @@ days = st.integers(-3, 3).map(lambda n: TODAY + timedelta(days=n))
 values = st.sampled_from(["blue", "blue", "5", "straße", "", None, 5, True]) | days.map(lambda day: day.isoformat())
 told_events = st.lists(st.tuples(st.sampled_from(["buy", "buy", "view", "cart"]), offsets), max_size=10)
 told_changes = st.lists(st.tuples(d.attributes, values, past), max_size=5)
-inner_trees = d.nodes(days, workspaces=[1]) | sequences | st.builds(d.all_of, sequences, sequences)
+blue = pb.Filter(attribute="colour", test=d.text("equals", "blue"))
+filtered = st.builds(
+    lambda frequency, when: d.event("buy", frequency, when, where=[blue]), d.frequencies(), st.none() | d.periods(days)
+) | sequences.map(_filtered)
+inner_trees = filtered | d.nodes(days, workspaces=[1]) | sequences | st.builds(d.all_of, sequences, sequences)
 trees = d.nodes(days, workspaces=[1], audiences=[101]) | inner_trees
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
@@ -272,7 +291,7 @@ def test_filters_look_into_the_past_too() -> None:
     blue = d.event("buy", where=[pb.Filter(attribute="colour", test=d.text("equals", "blue"))])
     story = Story([])
     rows = EventRows(np.array([ANNA] * 3), NOW - np.array([3 * DAY, 3 * DAY - 1, DAY]), [details("red"), details("blue"), details("blue")])
-    story.engine.fill(story.engine.missing(compiled(blue))[0], *(np.empty(0, np.int64),) * 3, [])
+    fill(story.engine, [], compiled(blue))
     story.engine.load_events(BUY, *rows)
     assert story.engine.explain(compiled(blue), ANNA, Past({BUY: rows}, {}, {})).since_ms is None, "the blue one reached into the look-back"
     later = NOW + HOUR

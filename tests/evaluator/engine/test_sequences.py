@@ -15,6 +15,8 @@ from muster.definition.v1 import definition_pb2 as pb
 from services.evaluator.engine import Compiled, Engine, Series, compile_definition
 from services.evaluator.engine.compile import Malformed
 from tests.evaluator.engine import definitions as d
+from tests.evaluator.engine.past import fill, rows_of
+from tests.model.facts import Event
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 NOW = 1_709_600_000_000  # 5 March 2024, 00:53:20 UTC
@@ -318,3 +320,25 @@ def test_any_history_is_judged_as_by_a_search_through_all_chains(criterion: pb.N
         others = {p for p in (2, 3, 700) if not told.holds(p, other.criterion.sequence, NOW + now, look_back)}
         assert set(world.engine.members(2).tolist()) == others
         world.engine.forget(NOW + now)
+
+
+def test_steps_and_what_must_not_follow_may_be_filtered() -> None:
+    def of_colour(wanted: str) -> pb.Filter:
+        return pb.Filter(attribute="colour", test=d.text("equals", wanted))
+
+    root = sequence("view", "cart", unless="buy")
+    criterion = root.criterion.sequence
+    for part in (criterion.steps[1].match, criterion.not_followed_by.match):
+        part.where.append(of_colour("blue"))
+    engine = Engine(look_back_ms=LOOK_BACK, now_ms=NOW)
+    engine.add_activity(1, np.array([ANNA]))
+    fill(engine, [], compiled(root))
+    engine.activate(1, compiled(root))
+    told = [("view", "red", -5), ("cart", "red", -4), ("cart", "blue", -3), ("buy", "red", -2), ("buy", "blue", -1)]
+    members = []
+    for name, colour, at in told:
+        event = Event(11, d.CUSTOM, name, NOW + at, {"attributes": {"colour": colour}})
+        engine.round(NOW, {Series(11, d.CUSTOM, name): rows_of([(ANNA, event)])})
+        members.append(engine.members(1).tolist() == [ANNA])
+        assert engine.estimate(compiled(root)).size == members[-1]
+    assert members == [False, False, True, True, False]
