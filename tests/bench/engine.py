@@ -100,12 +100,12 @@ class World:
             yield audience, SHAPES[shape][1](*truths)
 
 
-def make_world(scale: float, seed: int = 7) -> World:
-    """The same for the same seed."""
+def make_world(scale: float, *, people: int = PEOPLE, events: int = EVENTS, audiences: int = AUDIENCES, seed: int = 7) -> World:
+    """The same for the same seed; a share of the given sizes."""
     chance = np.random.default_rng(seed)
     weights = 1 / np.arange(1, NAMES + 1)
     weights /= weights.sum()
-    people, events, audiences = int(PEOPLE * scale), int(EVENTS * scale), int(AUDIENCES * scale)
+    people, events, audiences = int(people * scale), int(events * scale), int(audiences * scale)
 
     def some(number: int, first: int, last: int) -> tuple[Ints, Ints, Ints]:
         return chance.choice(NAMES, number, p=weights), chance.integers(0, people, number), chance.integers(first, last, number)
@@ -139,13 +139,13 @@ def by_series(names: Ints, ordinals: Ints, times: Ints) -> dict[Series, tuple[In
     }
 
 
-def _memory_gb(kind: str) -> float:
-    """`VmRSS`: resident now. `VmHWM`: the most since `_forget_peak`."""
+def memory_gb(kind: str) -> float:
+    """`VmRSS`: resident now. `VmHWM`: the most since `forget_peak`."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind))
     return int(line.split()[1]) / 2**20
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     """Let the peak begin anew at what is resident now."""
     Path("/proc/self/clear_refs").write_text("5")
 
@@ -159,27 +159,46 @@ class EngineRun:
     changes: list[dict[int, Changes]]
 
 
-def run_engine(world: World) -> EngineRun:
-    """Load, activate, idle rounds, rounds of events; compared with full recomputation at the end."""
-    _forget_peak()
-    raw_gb = _memory_gb("VmRSS")
+def load(world: World) -> Engine:
+    """An engine with the world's history."""
     engine = Engine(look_back_ms=30 * DAY, now_ms=START)
     engine.add_activity(WORKSPACE, np.arange(world.people))
     for series, (ordinals, times) in by_series(world.names, world.ordinals, world.times).items():
         engine.load_events(series, ordinals, times)
-    activations = []
+    return engine
+
+
+def activate(world: World, engine: Engine) -> list[float]:
+    """Seconds that each audience took."""
+    took = []
     for audience, (shape, counts) in enumerate(world.audiences, start=1):
         definition = pb.Definition(root=SHAPES[shape][0](*[count.node() for count in counts]))
         begin = time.perf_counter()
         compiled = compile_definition(definition, workspaces={WORKSPACE: [INPUT]}, workspace_ids=[WORKSPACE], look_back_ms=30 * DAY)
         engine.activate(audience, compiled)
-        activations.append(time.perf_counter() - begin)
+        took.append(time.perf_counter() - begin)
+    return took
+
+
+def take_rounds(world: World, engine: Engine) -> tuple[float, list[dict[int, Changes]]]:
+    """Events a second, and what changed in each round."""
     took, told = [], []
     for now, names, ordinals, times in world.rounds:
         events = by_series(names, ordinals, times)
         begin = time.perf_counter()
         told.append(engine.round(now, events))
         took.append(time.perf_counter() - begin)
+    return ROUND_EVENTS / float(np.median(took)), told
+
+
+def run_engine(world: World) -> EngineRun:
+    """Load, activate, rounds of events, idle rounds; compared with full recomputation at the end."""
+    forget_peak()
+    raw_gb = memory_gb("VmRSS")
+    engine = load(world)
+    activations = activate(world, engine)
+    rate, told = take_rounds(world, engine)
+    now = world.rounds[-1][0]
     idle = []
     for _ in range(IDLE_ROUNDS):
         now += IDLE_STEP
@@ -187,8 +206,7 @@ def run_engine(world: World) -> EngineRun:
         engine.round(now, {})
         idle.append(time.perf_counter() - begin)
     changes = sum(len(change.added) + len(change.dropped) for changed in told for change in changed.values())
-    resident, peak = _memory_gb("VmRSS") - raw_gb, _memory_gb("VmHWM") - raw_gb
-    rate = ROUND_EVENTS / float(np.median(took))
+    resident, peak = memory_gb("VmRSS") - raw_gb, memory_gb("VmHWM") - raw_gb
     differences = _recompute(world, engine, now)
     longest = max(activations)
     figures = [
@@ -229,7 +247,7 @@ def _recompute(world: World, engine: Engine, now: int) -> int:
 
 
 @contextmanager
-def _one_core() -> Iterator[None]:
+def one_core() -> Iterator[None]:
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})
     yield
@@ -239,7 +257,7 @@ def _one_core() -> Iterator[None]:
 def run(scale: float = 1.0) -> list[Figure]:
     """All figures of the engine; about six minutes at scale 1."""
     world = make_world(scale)
-    with _one_core():
+    with one_core():
         engine = run_engine(world)
         figures = list(engine.figures)
         figures += _beside_prototype(world, engine)
