@@ -226,6 +226,23 @@ class EventStore:
             for series, own in by_series.items()
         }
 
+    def life_of(self, account_id: int, mpid: int) -> list[tuple[int, int, str, int, str]]:
+        """(workspace, type, name, time, details) of all events of a person that are kept, in the order in which they were received."""
+        rows = self._client.query(
+            f"SELECT workspace_id, type, name, time_ms, details {self._of_account('events')} AND mpid = {{mpid:Int64}} "
+            "ORDER BY sequence, position",
+            parameters={"account": account_id, "mpid": mpid},
+        ).result_rows
+        return [(int(workspace_id), int(type_), name, int(time_ms), details) for workspace_id, type_, name, time_ms, details in rows]
+
+    def change_times_of(self, account_id: int, mpid: int) -> list[tuple[int, int]]:
+        """(workspace, time) of all changes of a person's attributes."""
+        rows = self._client.query(
+            f"SELECT DISTINCT workspace_id, time_ms {self._of_account('attributes')} AND mpid = {{mpid:Int64}} ORDER BY time_ms",
+            parameters={"account": account_id, "mpid": mpid},
+        ).result_rows
+        return [(int(workspace_id), int(time_ms)) for workspace_id, time_ms in rows]
+
     def heard_of(self, account_id: int, mpid: int) -> dict[int, int]:
         """The time of the earliest that is kept of a person's events and attributes, by workspace."""
         heard: dict[int, int] = {}

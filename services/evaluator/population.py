@@ -18,7 +18,6 @@ from services.evaluator.engine.compile import Compiled, compile_definition
 from services.evaluator.engine.details import Subject
 from services.evaluator.engine.engine import Engine
 from services.evaluator.engine.explain import Explanation
-from services.evaluator.engine.explaining.person import NO_PAST, Past
 from services.evaluator.engine.facts import (
     AttributeChange,
     Changes,
@@ -27,18 +26,17 @@ from services.evaluator.engine.facts import (
     EventRows,
     Instants,
     Ordinals,
-    PropertyKind,
     Series,
     Value,
-    property_of,
 )
 from services.evaluator.engine.sieve import Sieve, SieveEntry
-from services.evaluator.engine.tree import AttributeDate, AttributeTest, Match, matches_of
+from services.evaluator.engine.tree import Match
 from services.evaluator.event_store import AttributeRow, EventStore, Recalled, value_of
 from services.evaluator.explanations import Teller
 from services.evaluator.intake import Arrived, EventColumns, columns_of
 from services.evaluator.journal import Entry, Standing
 from services.evaluator.parts import Part, parts_of
+from services.evaluator.past import past_of
 from services.evaluator.people import UNKNOWN, Mpids, Page, People
 from services.evaluator.store import ActivityRow
 
@@ -242,7 +240,11 @@ class Population:
             return None
         audience = self.audiences[audience_id]
         compiled = self.compile(audience.definition, audience.workspace_ids, audience.input_ids)
-        return self.engine.explain(compiled, ordinal, self._past(compiled, mpid))
+        if self._store is None:
+            return self.engine.explain(compiled, ordinal)
+        criteria = list(self.engine.criteria_read(compiled))
+        past = past_of(self._store, self.account_id, mpid, criteria, self.engine.now, self.look_back_ms)
+        return self.engine.explain(compiled, ordinal, past)
 
     def teller(self) -> Teller:
         """Who puts explanations into words."""
@@ -259,20 +261,6 @@ class Population:
         return int(union.sum())
 
     # --- inside
-
-    def _past(self, compiled: Compiled, mpid: int) -> Past:
-        """What an explanation needs to know of a person beside what the engine has: a look-back more of events, and former values."""
-        if self._store is None:
-            return NO_PAST
-        criteria = list(self.engine.criteria_read(compiled))
-        types = {match.type for criterion in criteria for match in matches_of(criterion)}
-        wanted = {(one.workspace, one.attribute) for one in criteria if isinstance(one, AttributeTest | AttributeDate)}
-        names = {(workspace, attribute.name) for workspace, attribute in wanted if attribute.kind is PropertyKind.USER_ATTRIBUTE}
-        edge = self.engine.now - self.look_back_ms
-        events = self._store.events_of(self.account_id, mpid, types, edge - self.look_back_ms, edge) if types else {}
-        changes = self._store.changes_of(self.account_id, mpid, names) if names else {}
-        heard = self._store.heard_of(self.account_id, mpid)
-        return Past(events, {(workspace, property_of(name)): told for (workspace, name), told in changes.items()}, heard)
 
     def _take(
         self, turn: Turn, store: EventStore, events: EventColumns, arrived: Sequence[Arrived]

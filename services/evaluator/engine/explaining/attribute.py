@@ -77,8 +77,9 @@ def versions_of(person: Person, workspace: int, attribute: Property) -> list[Ver
     else:  # what is told for a time to come holds at once
         told = [(min(time, person.now), value) for time, value in told]
     present = person.value_of(workspace, attribute)
-    if not told and attribute.kind in (PropertyKind.FIRST_SEEN, PropertyKind.LAST_SEEN) and isinstance(present, int):
-        told = [(present, present)]
+    first = attribute.kind is PropertyKind.FIRST_SEEN
+    if (first or (attribute.kind is PropertyKind.LAST_SEEN and not told)) and isinstance(present, int):
+        told = [(present, None)]  # the first of all is that for ever
     before, held = _held(attribute.kind, told, present)
     coming = sorted(set(person.to_come(workspace, attribute)))
     firsts = [-FAR, *(time for time, _ in told), *coming]
@@ -93,9 +94,7 @@ def versions_of(person: Person, workspace: int, attribute: Property) -> list[Ver
 def _held(kind: PropertyKind, told: Sequence[tuple[int, Value | None]], present: Value | None) -> tuple[Value | None, list[Value | None]]:
     """What is held before the first change, and from each one on."""
     match kind:
-        case PropertyKind.FIRST_SEEN:
-            return None, [told[0][0] for _ in told]
-        case PropertyKind.LAST_SEEN:
+        case PropertyKind.FIRST_SEEN | PropertyKind.LAST_SEEN:
             return None, [time for time, _ in told]
         case PropertyKind.LIFETIME_VALUE:
             amounts = [amount if isinstance(amount, Decimal) else ZERO for _, amount in told]

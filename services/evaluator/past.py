@@ -1,0 +1,49 @@
+"""What an explanation needs to know of one person's past beside what the engine has, from the event store."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+
+from services.evaluator.engine.explaining.person import Past
+from services.evaluator.engine.facts import Property, PropertyKind, Value
+from services.evaluator.engine.tree import AttributeDate, AttributeTest, Criterion, matches_of
+from services.evaluator.event_store import EventStore
+from services.evaluator.readings import amount_of, pays, point_of
+
+_LAST_SEEN, _LOCATION = Property(PropertyKind.LAST_SEEN), Property(PropertyKind.LOCATION)
+_LIFETIME_VALUE = Property(PropertyKind.LIFETIME_VALUE)
+_FROM_EVENTS = frozenset({_LAST_SEEN, _LOCATION, _LIFETIME_VALUE})
+
+Changes = dict[tuple[int, Property], list[tuple[int, Value | None]]]
+
+
+def past_of(store: EventStore, account_id: int, mpid: int, criteria: Collection[Criterion], now_ms: int, look_back_ms: int) -> Past:
+    """For these criteria: a look-back more of events, and how the present values came to be."""
+    types = {match.type for criterion in criteria for match in matches_of(criterion)}
+    edge = now_ms - look_back_ms
+    events = store.events_of(account_id, mpid, types, edge - look_back_ms, edge) if types else {}
+    wanted = {(one.workspace, one.attribute) for one in criteria if isinstance(one, AttributeTest | AttributeDate)}
+    changes: Changes = {}
+    names = {(workspace, attribute.name) for workspace, attribute in wanted if attribute.kind is PropertyKind.USER_ATTRIBUTE}
+    if names:
+        for (workspace, name), told in store.changes_of(account_id, mpid, names).items():
+            changes[workspace, Property(PropertyKind.USER_ATTRIBUTE, name)] = told
+    if any(attribute in _FROM_EVENTS for _, attribute in wanted):
+        told_by_events = _told_by_events(store, account_id, mpid)
+        changes |= {key: told for key, told in told_by_events.items() if key in wanted}
+    return Past(events, changes, store.heard_of(account_id, mpid))
+
+
+def _told_by_events(store: EventStore, account_id: int, mpid: int) -> Changes:
+    """What follows from a person's events, and from there being a change, in each workspace."""
+    changes: Changes = defaultdict(list)
+    for workspace, time in store.change_times_of(account_id, mpid):
+        changes[workspace, _LAST_SEEN].append((time, None))
+    for workspace, type_, name, time, details in store.life_of(account_id, mpid):
+        changes[workspace, _LAST_SEEN].append((time, None))
+        if (point := point_of(details)) is not None:
+            changes[workspace, _LOCATION].append((time, point))
+        if pays(type_, name):
+            changes[workspace, _LIFETIME_VALUE].append((time, amount_of(name, details)))
+    return changes
