@@ -234,15 +234,48 @@ def test_filters_of_events_compare_something_with_something() -> None:
     place = "definition.root.criterion.event.match.where"
     assert faults(event("CUSTOM", where=[pb.Filter(attribute="level", test=number("3"))])) == []
     assert faults(event("CUSTOM", where=[pb.Filter()])) == [(f"{place}[0]", "MISSING"), (f"{place}[0].test", "MISSING")]
-    moving = pb.ValueTest(date=pb.DateTest(when=last(7)))
-    assert faults(event("CUSTOM", where=[pb.Filter(attribute="until", test=moving)])) == [(f"{place}[0].test.date", "NOT_EVALUATED_YET")]
+    moving = pb.Filter(attribute="until", test=pb.ValueTest(date=pb.DateTest(when=last(7))))
+    assert faults(event("CUSTOM", where=[moving])) == []
+    step = pb.SequenceStep(match=pb.EventMatch(type=event_type_pb2.EVENT_TYPE_CUSTOM, where=[moving]))
+    place = "definition.root.criterion.sequence.steps[0].match.where[0].test.date"
+    assert faults(criterion(sequence=pb.SequenceCriterion(steps=[step]))) == [(place, "NOT_EVALUATED_YET")]
+
+
+@pytest.mark.parametrize(
+    ("function", "kinds"),
+    [
+        ("SUM", "number presence"),
+        ("AVG", "number presence"),
+        ("COUNT", "number presence"),
+        ("DISTINCT_COUNT", "number presence"),
+        ("MIN", "date number presence"),
+        ("MAX", "date number presence"),
+        ("FIRST", "boolean date number presence string"),
+        ("LAST", "boolean date number presence string"),
+        ("MOST_FREQUENT", "boolean date number presence string"),
+        ("UNIQUE_LIST", "list presence"),
+    ],
+)
+def test_an_aggregate_is_put_to_tests_that_fit_its_function(function: str, kinds: str) -> None:
+    tests = {
+        "string": equals("a"),
+        "number": number("3"),
+        "boolean": pb.ValueTest(boolean=pb.BooleanTest(value=True)),
+        "date": pb.ValueTest(date=pb.DateTest(when=last(7))),
+        "list": pb.ValueTest(list=pb.ListTest(operator=pb.LIST_OPERATOR_INCLUDES, value="a")),
+        "presence": pb.ValueTest(presence=pb.PresenceTest(operator=pb.PRESENCE_OPERATOR_EXISTS)),
+    }
+    number_of = pb.AggregateFunction.Value(f"AGGREGATE_FUNCTION_{function}")
+    found = {
+        kind: faults(criterion(aggregate=pb.AggregateCriterion(match=_MATCH, function=number_of, attribute="x", test=test)))
+        for kind, test in tests.items()
+    }
+    place = "definition.root.criterion.aggregate.test"
+    assert found == {kind: [] if kind in kinds.split() else [(f"{place}.{kind}", "NOT_APPLICABLE")] for kind in tests}
 
 
 _MATCH = pb.EventMatch(type=event_type_pb2.EVENT_TYPE_COMMERCE, name="purchase")
 _ORDINARY: dict[str, Any] = {
-    "aggregate": pb.AggregateCriterion(
-        match=_MATCH, function=pb.AGGREGATE_FUNCTION_SUM, field=pb.EVENT_FIELD_TOTAL_AMOUNT, test=number("100"), when=last(7)
-    ),
     "identity": pb.IdentityCriterion(type=identity_pb2.IDENTITY_TYPE_EMAIL, test=equals("a@b.example")),
     "device": pb.DeviceCriterion(field=pb.DEVICE_FIELD_OS, test=equals("ios")),
     "seen": pb.SeenCriterion(edge=pb.SEEN_EDGE_FIRST, when=last(400)),

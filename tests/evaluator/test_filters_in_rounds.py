@@ -68,3 +68,38 @@ async def test_a_filter_finds_what_came_before_it_and_what_comes_after_it_once(h
             assert await members(evaluator, 2) == {12}
             assert await estimated(evaluator, gold(operator="CONTAINS")) == 2
     await clock.advance(3600)
+
+
+def aggregate(function: str, test: pb.ValueTest, attribute: str = "level") -> pb.Definition:
+    """Of all sessions of the look-back."""
+    criterion = pb.AggregateCriterion(
+        match=pb.EventMatch(type=SESSION_START),
+        function=pb.AggregateFunction.Value(f"AGGREGATE_FUNCTION_{function}"),
+        attribute=attribute,
+        test=test,
+    )
+    return pb.Definition(root=pb.Node(criterion=pb.Criterion(aggregate=criterion)))
+
+
+async def test_an_aggregate_is_the_same_after_a_restart(home: Home, clock: ManualClock) -> None:
+    now = clock.now_ms()
+    await home.world.workspace()
+    last_gold = pb.ValueTest(string=pb.StringTest(operator=pb.STRING_OPERATOR_EQUALS, value="gold"))
+    sum_three = pb.ValueTest(number=pb.NumberTest(comparison=pb.COMPARISON_EQUAL, value="3"))
+    await home.world.audience(1, aggregate("LAST", last_gold))
+    await home.world.audience(2, aggregate("SUM", sum_three, "x"))
+    async with home.evaluator():
+        # At one instant: the order in which they come decides, within a message and over several.
+        await home.world.events([Happening(11, now, SESSION_START, details=details) for details in (TIN, GOLD)])
+        await home.world.events([Happening(12, now, SESSION_START, details=details) for details in (GOLD, TIN)])
+        await home.world.events([Happening(13, now, SESSION_START, details=GOLD)])
+        await home.world.events([Happening(13, now, SESSION_START, details=TIN), Happening(14, now, SESSION_START, details=TIN)])
+        await home.world.events([Happening(14, now, SESSION_START, details="{}"), Happening(14, now, SESSION_START, details=GOLD)])
+        await home.world.events([Happening(14, now, SESSION_START, details=TIN), Happening(14, now, SESSION_START, details=GOLD)])
+        await home.until(lambda: {id_: home.follower.members[id_] for id_ in (1, 2)} == {1: {11, 14}, 2: {11, 12, 13}})
+    for _ in range(2):
+        async with home.evaluator() as evaluator:
+            assert await members(evaluator, 1) == {11, 14}
+            assert await members(evaluator, 2) == {11, 12, 13}
+            assert await estimated(evaluator, aggregate("FIRST", last_gold)) == 2
+            assert await estimated(evaluator, aggregate("MOST_FREQUENT", last_gold)) == 2

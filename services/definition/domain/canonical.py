@@ -126,12 +126,6 @@ def _match(match: pb.EventMatch) -> None:
     match.input_ids[:] = sorted(set(match.input_ids))
 
 
-def _aggregate(aggregate: pb.AggregateCriterion) -> None:
-    if aggregate.function == pb.AGGREGATE_FUNCTION_COUNT:
-        aggregate.ClearField("attribute")
-        aggregate.ClearField("field")
-
-
 def _string(test: pb.StringTest) -> None:
     if STRING_OPERANDS.get(test.operator) == "values":
         test.value = ""
@@ -176,7 +170,7 @@ RULES: Mapping[str, Callable[..., None]] = {
     "EventCriterion": _event,
     "EventMatch": _match,
     "Filter": _as_it_is,
-    "AggregateCriterion": _aggregate,
+    "AggregateCriterion": _as_it_is,
     "SequenceCriterion": _as_it_is,
     "SequenceStep": _as_it_is,
     "NotFollowedBy": _as_it_is,

@@ -61,7 +61,22 @@ UNNAMED_EVENTS = frozenset(
 )
 
 # The criteria that this version evaluates; the others can be written but not saved.
-EVALUATED = frozenset({"event", "sequence", "user_attribute", "member_of"})
+EVALUATED = frozenset({"event", "aggregate", "sequence", "user_attribute", "member_of"})
+# The tests that what a function gives can be put to.
+_NUMBERS = frozenset({"number", "presence"})
+_VALUES = frozenset({"string", "number", "boolean", "date", "presence"})
+AGGREGATE_TESTS: Mapping[int, frozenset[str]] = {
+    pb.AGGREGATE_FUNCTION_SUM: _NUMBERS,
+    pb.AGGREGATE_FUNCTION_AVG: _NUMBERS,
+    pb.AGGREGATE_FUNCTION_COUNT: _NUMBERS,
+    pb.AGGREGATE_FUNCTION_DISTINCT_COUNT: _NUMBERS,
+    pb.AGGREGATE_FUNCTION_MIN: _NUMBERS | {"date"},
+    pb.AGGREGATE_FUNCTION_MAX: _NUMBERS | {"date"},
+    pb.AGGREGATE_FUNCTION_FIRST: _VALUES,
+    pb.AGGREGATE_FUNCTION_LAST: _VALUES,
+    pb.AGGREGATE_FUNCTION_MOST_FREQUENT: _VALUES,
+    pb.AGGREGATE_FUNCTION_UNIQUE_LIST: frozenset({"list", "presence"}),
+}
 # The criteria that read the data of one workspace, which a multi-workspace audience must name (semantics: The definition tree).
 USER_CRITERIA = frozenset(
     {"user_attribute", "identity", "device", "seen", "location", "consent", "lifetime_value", "attribution"},
@@ -277,7 +292,7 @@ class _Visit:
             check_enum(aggregate.field, pb.EventField.DESCRIPTOR, place.at("field"))
         elif known and aggregate.function != pb.AGGREGATE_FUNCTION_COUNT:
             place.at("attribute").fault(Reason.MISSING, "What is aggregated is missing; name an attribute or a field of the event.")
-        check_value_test(aggregate.test, place.at("test"))
+        check_value_test(aggregate.test, place.at("test"), AGGREGATE_TESTS.get(aggregate.function))
         self._when(aggregate, place)
 
     def sequence(self, criterion: pb.Criterion, place: Place) -> None:
@@ -363,6 +378,11 @@ class _Visit:
 
     def _step(self, step: pb.SequenceStep | pb.NotFollowedBy, place: Place) -> None:
         self._match(step, place)
+        for index, one in enumerate(step.match.where[:FILTERS_MAX]):
+            if one.test.date.when.WhichOneof("kind") in ("last", "ago"):
+                place.at("match").at("where", index).at("test").at("date").fault(
+                    Reason.NOT_EVALUATED_YET, "Dates relative to now are not evaluated in the filters of sequences; choose days."
+                )
         if step.HasField("within"):
             check_duration(step.within, place.at("within"), self._reach)
 
@@ -398,10 +418,6 @@ class _Visit:
             else:
                 FILTER_SUBJECTS[subject](one, at)
             check_value_test(one.test, at.at("test"))
-            if one.test.date.when.WhichOneof("kind") in ("last", "ago"):
-                at.at("test").at("date").fault(
-                    Reason.NOT_EVALUATED_YET, "Dates relative to now are not evaluated in filters of this version; choose days."
-                )
 
     def _when(self, of: _HasWhen, place: Place) -> None:
         if of.HasField("when"):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from muster.definition.v1 import definition_pb2 as pb
 
 from . import tree
+from .compiling.aggregate import compile_aggregate
 from .compiling.attribute import compile_user_attribute
 from .compiling.common import ALWAYS, Refusal, Scope
 from .compiling.event import compile_event
@@ -137,7 +138,7 @@ class _Compiler:
                 return compile_lifetime_value(criterion, self.scope)
             case "attribution":
                 return compile_attribution(criterion, self.scope)
-            case "aggregate" as kind:
-                raise Refusal(kind, unsupported=True)
+            case "aggregate":
+                return compile_aggregate(criterion.aggregate, self.scope)
             case None:
                 raise Refusal("a criterion of no or an unknown kind", unsupported=True)

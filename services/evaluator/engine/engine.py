@@ -149,6 +149,7 @@ class Engine:
             self._criteria.change_attribute(change, self.now)
         self._criteria.pass_time(before, self.now)
         self._criteria.touch(Touched(*self._index.advance(self.now)))
+        self._sieves.advance(self.now)
         self._insert(events)
         self._criteria.settle(self.now)
         return self._audiences.follow(self._criteria.take_turned(), self._criteria.slot)
@@ -191,6 +192,7 @@ class Engine:
             to_come=lambda workspace, attribute: criteria.to_come(workspace, attribute, ordinal),
             is_active=lambda activity: criteria.is_active(activity, ordinal),
             tree_of=self._tree_of,
+            taken_by=lambda sieve: self._sieves.measure(sieve).entries_of(ordinal),
             past=past,
         )
         return explain(person, compiled.members)
@@ -211,11 +213,12 @@ class Engine:
         """Drop the events that no criterion can see any more (older than the look-back at `now_ms`, at most the present), and say how
         many. Also the attribute values that nobody has any more."""
         self._criteria.tidy()
+        self._sieves.forget(min(now_ms, self.now))
         return self._index.forget(min(now_ms, self.now))
 
     def memory_bytes(self) -> int:
         """Of the arrays the engine holds; not of the Python objects around them."""
-        return self._index.nbytes + self._bits.nbytes + self._criteria.nbytes
+        return self._index.nbytes + self._sieves.nbytes + self._bits.nbytes + self._criteria.nbytes
 
     def _tree_of(self, audience_id: int) -> Node | None:
         audience = self._audiences.known.get(audience_id)

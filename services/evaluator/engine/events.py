@@ -7,7 +7,7 @@ Time is in milliseconds since the index's epoch, which lies shortly before the l
 is further in the future than that waits aside; what is older than the look-back is not kept.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,19 +25,16 @@ MOST_PEOPLE = 1 << 29
 Codes = NDArray[np.int32]
 
 
-class EventIndex:
-    def __init__(self, *, look_back_ms: int, now_ms: int) -> None:
+class Histories:
+    """What people did, as keys by person, each with a code. Of equal keys the order is that of their coming where `in_order` is said."""
+
+    def __init__(self, *, look_back_ms: int, now_ms: int, in_order: bool = False) -> None:
         if not 0 <= look_back_ms <= LONGEST_LOOK_BACK:
             raise ValueError(f"a look-back of {look_back_ms} ms: at most {LONGEST_LOOK_BACK} can be indexed")
-        self.series: list[Series | Match] = []  # by code; a match stands for the events that pass its filters
         self.look_back = look_back_ms
-        self._now = now_ms
+        self.now = now_ms
         self._epoch = now_ms - look_back_ms
-        self._code_of: dict[Series | Match, int] = {}
-        self._free: list[int] = []  # codes of matches that are dropped
-        self._by_series = SortedRuns()
-        self._by_person = SortedRuns()
-        self.version = 0  # another one whenever the events are other ones
+        self._by_person = SortedRuns(in_order=in_order)
         self._waiting: list[tuple[Codes, Ordinals, Instants]] = []  # too far in the future for a key
 
     def __len__(self) -> int:
@@ -45,8 +42,92 @@ class EventIndex:
 
     @property
     def nbytes(self) -> int:
-        waiting = sum(column.nbytes for columns in self._waiting for column in columns)
-        return self._by_series.nbytes + self._by_person.nbytes + waiting
+        return self._by_person.nbytes + sum(column.nbytes for columns in self._waiting for column in columns)
+
+    def insert(self, codes: Codes, ordinals: Ordinals, times: Instants) -> None:
+        """Take events in: those that aren't too old; those that are too far in the future wait."""
+        times = times - self._epoch
+        oldest = self.now - self.look_back - self._epoch
+        if len(times) and (times.min() < oldest or times.max() >= HORIZON):
+            later = times >= HORIZON
+            if later.any():
+                self._waiting.append((codes[later], ordinals[later], times[later] + self._epoch))
+            seen = (times >= oldest) & ~later
+            codes, ordinals, times = codes[seen], ordinals[seen], times[seen]
+        self._add(codes, ordinals, times)
+
+    def advance(self, now: int) -> tuple[Codes, Ordinals]:
+        """Let time pass. Months later the epoch moves on; the events that waited for that are returned."""
+        self.now = now
+        if now - self.look_back - self._epoch < (HORIZON - self.look_back) // 2:
+            return np.empty(0, np.int32), np.empty(0, np.int64)
+        self.forget(now)
+        epoch = now - self.look_back
+        self._shift(self._epoch - epoch)
+        self._epoch = epoch
+        waited, self._waiting = self._waiting, []
+        for codes, ordinals, times in waited:
+            self.insert(codes, ordinals, times)
+        all_codes = np.concatenate([np.empty(0, np.int32), *(codes for codes, _, _ in waited)])
+        return all_codes, np.concatenate([np.empty(0, np.int64), *(ordinals for _, ordinals, _ in waited)])
+
+    def forget(self, now: int) -> int:
+        """Drop what was older than the look-back at `now`, and say how many events that were."""
+        oldest = now - self.look_back - self._epoch
+        return self._drop_below(oldest) if oldest > 0 else 0
+
+    def history(self, people: Ordinals) -> tuple[Positions, Instants, Codes]:
+        """All events of these people (ascending): for each the position of its person, the time and the code."""
+        base = people << TIME_BITS
+        return self._found(self._by_person.ranges(base, base + HORIZON))
+
+    def everything(self) -> tuple[Positions, Instants, Codes]:
+        """All events of everybody: for each its person, the time and the code."""
+        runs = self._by_person.between(0, MOST_PEOPLE << TIME_BITS)
+        return self._found((keys >> TIME_BITS, keys, codes) for keys, codes in runs)
+
+    def codes(self) -> Codes:
+        """Those in use, ascending."""
+        held = [np.unique(codes) for _, codes in self._by_person.between(0, MOST_PEOPLE << TIME_BITS)]
+        return np.unique(np.concatenate([np.empty(0, np.int32), *held, *(codes for codes, _, _ in self._waiting)]))
+
+    def recode(self, codes: Codes) -> None:
+        """Every code becomes the one at its place."""
+        self._by_person.relabel(codes)
+        self._waiting = [(codes[own], ordinals, times) for own, ordinals, times in self._waiting]
+
+    def _found(self, parts: Iterable[tuple[Positions, Keys, Codes]]) -> tuple[Positions, Instants, Codes]:
+        found = list(parts)
+        if not found:
+            return np.empty(0, np.intp), np.empty(0, np.int64), np.empty(0, np.int32)
+        times: Keys = np.concatenate([keys for _, keys, _ in found])
+        times &= HORIZON - 1
+        times += self._epoch
+        return np.concatenate([owner for owner, _, _ in found]), times, np.concatenate([codes for _, _, codes in found])
+
+    def _add(self, codes: Codes, ordinals: Ordinals, times: Instants) -> None:
+        """The times are since the epoch."""
+        self._by_person.add((ordinals << TIME_BITS) + times, codes)
+
+    def _shift(self, by: int) -> None:
+        self._by_person.shift(by)
+
+    def _drop_below(self, oldest: int) -> int:
+        return self._by_person.drop_below(TIME_BITS, oldest)
+
+
+class EventIndex(Histories):
+    def __init__(self, *, look_back_ms: int, now_ms: int) -> None:
+        super().__init__(look_back_ms=look_back_ms, now_ms=now_ms)
+        self.series: list[Series | Match] = []  # by code; a match stands for the events that pass its filters
+        self.version = 0  # another one whenever the events are other ones
+        self._code_of: dict[Series | Match, int] = {}
+        self._free: list[int] = []  # codes of matches that are dropped
+        self._by_series = SortedRuns()
+
+    @property
+    def nbytes(self) -> int:
+        return super().nbytes + self._by_series.nbytes
 
     def code(self, series: Series | Match) -> int:
         """The number of the series here; a new one is entered."""
@@ -81,45 +162,6 @@ class EventIndex:
             return [code for code in wanted if code is not None]
         return [code for code, series in enumerate(self.series) if match.reads(series)]
 
-    def insert(self, codes: Codes, ordinals: Ordinals, times: Instants) -> None:
-        """Take events in: those that aren't too old; those that are too far in the future wait."""
-        self.version += 1
-        times = times - self._epoch
-        oldest = self._now - self.look_back - self._epoch
-        if len(times) and (times.min() < oldest or times.max() >= HORIZON):
-            later = times >= HORIZON
-            if later.any():
-                self._waiting.append((codes[later], ordinals[later], times[later] + self._epoch))
-            seen = (times >= oldest) & ~later
-            codes, ordinals, times = codes[seen], ordinals[seen], times[seen]
-        self._by_series.add((codes.astype(np.int64) << TIME_BITS) + times, ordinals.astype(np.int32))
-        self._by_person.add((ordinals << TIME_BITS) + times, codes)
-
-    def advance(self, now: int) -> tuple[Codes, Ordinals]:
-        """Let time pass. Months later the epoch moves on; the events that waited for that are returned."""
-        self._now = now
-        if now - self.look_back - self._epoch < (HORIZON - self.look_back) // 2:
-            return np.empty(0, np.int32), np.empty(0, np.int64)
-        self.forget(now)
-        epoch = now - self.look_back
-        self._by_series.shift(self._epoch - epoch)
-        self._by_person.shift(self._epoch - epoch)
-        self._epoch = epoch
-        waited, self._waiting = self._waiting, []
-        for codes, ordinals, times in waited:
-            self.insert(codes, ordinals, times)
-        all_codes = np.concatenate([np.empty(0, np.int32), *(codes for codes, _, _ in waited)])
-        return all_codes, np.concatenate([np.empty(0, np.int64), *(ordinals for _, ordinals, _ in waited)])
-
-    def forget(self, now: int) -> int:
-        """Drop what was older than the look-back at `now`, and say how many events that were."""
-        oldest = now - self.look_back - self._epoch
-        if oldest <= 0:
-            return 0
-        self.version += 1
-        self._by_series.drop_below(TIME_BITS, oldest)
-        return self._by_person.drop_below(TIME_BITS, oldest)
-
     def people_in(self, codes: Sequence[int], first: int, last: int) -> list[Labels]:
         """The people of these series' events with `first <= t <= last`, once per event."""
         lower, upper = self._since_epoch(first), self._since_epoch(last + 1)
@@ -148,16 +190,19 @@ class EventIndex:
             return np.empty(0, np.intp), np.empty(0, np.int64)
         return np.concatenate([owner for owner, _ in found]), np.concatenate([people for _, people in found]).astype(np.int64)
 
-    def history(self, people: Ordinals) -> tuple[Positions, Instants, Codes]:
-        """All events of these people (ascending): for each the position of its person, the time and the code."""
-        base = people << TIME_BITS
-        found = list(self._by_person.ranges(base, base + HORIZON))
-        if not found:
-            return np.empty(0, np.intp), np.empty(0, np.int64), np.empty(0, np.int32)
-        times: Keys = np.concatenate([keys for _, keys, _ in found])
-        times &= HORIZON - 1
-        times += self._epoch
-        return np.concatenate([owner for owner, _, _ in found]), times, np.concatenate([codes for _, _, codes in found])
+    def _add(self, codes: Codes, ordinals: Ordinals, times: Instants) -> None:
+        self.version += 1
+        self._by_series.add((codes.astype(np.int64) << TIME_BITS) + times, ordinals.astype(np.int32))
+        super()._add(codes, ordinals, times)
+
+    def _shift(self, by: int) -> None:
+        self._by_series.shift(by)
+        super()._shift(by)
+
+    def _drop_below(self, oldest: int) -> int:
+        self.version += 1
+        self._by_series.drop_below(TIME_BITS, oldest)
+        return super()._drop_below(oldest)
 
     def _since_epoch(self, instant: int) -> int:
         return min(max(instant - self._epoch, 0), HORIZON)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from .explaining.activity import Candidates
+from .explaining.aggregate import Aggregates
 from .explaining.attribute import Dates, Values
 from .explaining.event import Counts
 from .explaining.findings import Cause, Finding, Held, Inner
@@ -17,6 +18,7 @@ from .explaining.sequence import Sequences
 from .explaining.timeline import Timeline, combined, constant
 from .tree import (
     Activity,
+    AggregateTest,
     AttributeDate,
     AttributeTest,
     Criterion,
@@ -83,6 +85,7 @@ class _Walk:
         self._person = person
         self._kinds: dict[type, Kind[Any]] = {
             EventCount: Counts(person),
+            AggregateTest: Aggregates(person),
             SequenceTest: Sequences(person),
             AttributeTest: Values(person),
             AttributeDate: Dates(person),

@@ -1,6 +1,7 @@
 """Sorted keys in runs: small arrays that are merged by size into larger ones, so that there are few (a log-structured merge)."""
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,9 @@ def starts_of_groups(ordered: NDArray[np.integer]) -> Positions:
 class SortedRuns:
     """A multiset of 64-bit keys, each with a 32-bit label, in few sorted runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_order: bool = False) -> None:
+        """`in_order`: of equal keys those that came first come first, in `ranges` and `between` run by run."""
+        self._sort: Literal["stable"] | None = "stable" if in_order else None
         self._runs: list[tuple[Keys, Labels]] = []
 
     def __len__(self) -> int:
@@ -51,7 +54,7 @@ class SortedRuns:
     def add(self, keys: Keys, labels: Labels) -> None:
         if not len(keys):
             return
-        order = np.argsort(keys)
+        order = np.argsort(keys, kind=self._sort)
         newest = keys[order], labels[order]
         while self._runs and len(self._runs[-1][0]) < GROWTH * len(newest[0]):
             newest = _merge(self._runs.pop(), newest)
@@ -97,6 +100,10 @@ class SortedRuns:
                 kept.append((keys[staying], labels[staying]))
         self._runs = kept
         return dropped
+
+    def relabel(self, labels: Labels) -> None:
+        """Every label becomes the one at its place."""
+        self._runs = [(keys, labels[own]) for keys, own in self._runs]
 
     def shift(self, by: int) -> None:
         """Add `by` to every key."""

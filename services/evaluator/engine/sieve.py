@@ -9,7 +9,7 @@ from .details import Happening, Product, Subject
 from .facts import Value
 from .filters import Filter
 from .periods import Window
-from .tree import Criterion, Match, matches_of
+from .tree import AggregateTest, Criterion, Match, matches_of
 from .values import DateTest, instant_of
 
 Dates = tuple[int, ...]
@@ -47,6 +47,16 @@ class Sieve:
         """Of the filters that time alone changes, in the order of an entry's instants."""
         return tuple(one.test.window for one in (*self._event[1], *self._product[1]) if isinstance(one.test, DateTest))
 
+    @property
+    def is_series(self) -> bool:
+        """Whether what passes is a series of events of its own."""
+        return self.subject is None and bool(self.match.where)
+
+    @property
+    def is_measure(self) -> bool:
+        """Whether the entries themselves are asked for."""
+        return self.subject is not None or bool(self.windows)
+
     def entries(self, event: Happening) -> Sequence[SieveEntry]:
         """At most one where the subject is not that of a product; else one for each product that passes and has a value."""
         dates = _passing(event, *self._event)
@@ -80,7 +90,13 @@ class Sieve:
 
 def sieves_of(criterion: Criterion) -> Iterator[Sieve]:
     """Those that must be filled before the criterion can be worked out."""
-    yield from (Sieve(match) for match in matches_of(criterion) if match.where)
+    wanted = [Sieve(match) for match in matches_of(criterion) if match.where]
+    yield from dict.fromkeys([*wanted, measure_of(criterion)] if isinstance(criterion, AggregateTest) else wanted)
+
+
+def measure_of(criterion: AggregateTest) -> Sieve:
+    """The one whose values are aggregated."""
+    return Sieve(criterion.match, criterion.subject)
 
 
 def _split(filters: Sequence[Filter]) -> tuple[list[Filter], list[Filter]]:

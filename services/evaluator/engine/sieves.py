@@ -1,4 +1,5 @@
-"""The sieves that criteria need, each with what it let through so far: the events that pass, as a series of its own in the index.
+"""The sieves that criteria need, each with what it let through so far: the events that pass, as a series of its own in the index, and
+the values of a measure.
 
 A sieve is filled once from all that happened before, and then takes from what arrives. One that no criterion uses stays for the next
 estimate until `tidy` finds it not asked for, but no more than SPARE of them and SPARE_EVENTS of their events beside those of the definition
@@ -8,6 +9,8 @@ in hand.
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 from .details import Happening
 from .events import Codes, EventIndex
 from .facts import EventContext, EventRows, Instants, Ordinals, Series
+from .measure import Measure
 from .sieve import Sieve, SieveEntry
 
 SPARE = 200
@@ -27,6 +31,7 @@ Taken = tuple[Codes, Ordinals, Instants]
 
 @dataclass
 class _Kept:
+    measure: Measure | None  # where the values are asked for
     events: int = 0
     asked: bool = True  # since the last `tidy`
 
@@ -57,9 +62,12 @@ class Sieves:
         """All that the sieve lets through of the past, in the order of its arrival: `entries[which[i]]` are those of event i."""
         if sieve in self._kept:
             raise ValueError("a sieve is filled once")
-        self._kept[sieve] = _Kept()
+        look_back, now = self._index.look_back, self._index.now
+        measure = Measure(sieve.windows, look_back_ms=look_back, now_ms=now) if sieve.is_measure else None
+        self._kept[sieve] = _Kept(measure)
         self._readers.clear()
-        self._index.insert(*self._take(sieve, ordinals, times, which, entries))
+        if (taken := self._take(sieve, ordinals, times, which, entries)) is not None:
+            self._index.insert(*taken)
 
     def require(self, wanted: Iterable[Sieve]) -> None:
         """Raises KeyError where one isn't filled."""
@@ -80,14 +88,39 @@ class Sieves:
 
     def sift(self, events: Mapping[Series, EventRows]) -> Sequence[Taken]:
         """What the sieves take of these: as events of their own series."""
-        taken: list[Taken] = []
+        parts: dict[Sieve, list[_Part]] = {}
         for series, rows in events.items():
             sieves = self._readers_of(series)
             if sieves and len(rows.ordinals):
                 which, happenings = _distinct(rows)
                 for sieve in sieves:
-                    taken.append(self._take(sieve, rows.ordinals, rows.times_ms, which, [sieve.entries(one) for one in happenings]))
-        return taken
+                    parts.setdefault(sieve, []).append(_Part(rows, which, [sieve.entries(one) for one in happenings]))
+        taken = (self._take(sieve, *_joined(own)) for sieve, own in parts.items())
+        return [one for one in taken if one is not None]
+
+    def measure(self, sieve: Sieve) -> Measure:
+        """The values that it took."""
+        measure = self._kept[sieve].measure
+        if measure is None:
+            raise KeyError(f"no measure: {sieve}")
+        return measure
+
+    def advance(self, now: int) -> None:
+        """Let time pass."""
+        for kept in self._kept.values():
+            if kept.measure is not None:
+                kept.measure.advance(now)
+
+    def forget(self, now: int) -> None:
+        """What the look-back at `now` doesn't see any more."""
+        for kept in self._kept.values():
+            if kept.measure is not None:
+                kept.measure.forget(now)
+
+    @property
+    def nbytes(self) -> int:
+        """Of the values; the series are the index's."""
+        return sum(kept.measure.nbytes for kept in self._kept.values() if kept.measure is not None)
 
     def tidy(self) -> None:
         """Let go of what nobody uses and nobody asked for lately."""
@@ -97,12 +130,16 @@ class Sieves:
 
     def _take(
         self, sieve: Sieve, ordinals: Ordinals, times: Instants, which: NDArray[np.integer], entries: Sequence[Sequence[SieveEntry]]
-    ) -> Taken:
-        code = self._index.code(sieve.match)
+    ) -> Taken | None:
+        kept = self._kept[sieve]
         passes = np.fromiter((bool(found) for found in entries), np.bool_, len(entries))[which]
-        people = ordinals[passes]
-        self._kept[sieve].events += len(people)
-        return np.full(len(people), code, np.int32), people, times[passes]
+        people, times = ordinals[passes], times[passes]
+        kept.events += len(people)
+        if kept.measure is not None:
+            kept.measure.insert(people, times, which[passes], entries)
+        if not sieve.is_series:
+            return None
+        return np.full(len(people), self._index.code(sieve.match), np.int32), people, times
 
     def _readers_of(self, series: Series) -> list[Sieve]:
         if series not in self._readers:
@@ -123,7 +160,7 @@ class Sieves:
     def _drop(self, sieves: Collection[Sieve]) -> None:
         for sieve in sieves:
             del self._kept[sieve]
-        self._index.drop([sieve.match for sieve in sieves])
+        self._index.drop([sieve.match for sieve in sieves if sieve.is_series])
         self._readers.clear()
 
 
@@ -134,3 +171,24 @@ def _distinct(rows: EventRows) -> tuple[NDArray[np.int64], list[Happening]]:
     places: dict[tuple[str, EventContext], int] = {}
     which = np.fromiter((places.setdefault(key, len(places)) for key in zip(details, contexts, strict=True)), np.int64, len(details))
     return which, [Happening(*key) for key in places]
+
+
+class _Part(NamedTuple):
+    """Events of one series: which of the entries are those of each row."""
+
+    rows: EventRows
+    which: NDArray[np.int64]
+    entries: Sequence[Sequence[SieveEntry]]
+
+
+def _joined(parts: Sequence[_Part]) -> tuple[Ordinals, Instants, NDArray[np.int64], Sequence[Sequence[SieveEntry]]]:
+    """The parts as one, in the order in which the events came."""
+    starts = accumulate((len(part.entries) for part in parts), initial=0)
+    ordinals = np.concatenate([part.rows.ordinals for part in parts])
+    times = np.concatenate([part.rows.times_ms for part in parts])
+    which = np.concatenate([part.which + start for part, start in zip(parts, starts, strict=False)])
+    entries = [found for part in parts for found in part.entries]
+    if not all(len(part.rows.arrivals) for part in parts):
+        return ordinals, times, which, entries
+    order = np.argsort(np.concatenate([part.rows.arrivals for part in parts]), kind="stable")
+    return ordinals[order], times[order], which[order], entries

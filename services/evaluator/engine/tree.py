@@ -6,13 +6,15 @@ Every criterion here is false for a person of whom nothing is known, so that abs
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from functools import cached_property
 
+from .details import Subject
 from .facts import Property, Series
-from .filters import Filter
+from .filters import ABSENT, Filter
 from .periods import Window
 from .strings import StringTest
-from .values import ValueTest
+from .values import DateTest, ValueTest
 
 UNBOUNDED = (1 << 63) - 1
 
@@ -37,6 +39,11 @@ class Match:
         if isinstance(self.name, StringTest):
             return self.name.holds(series.name)
         return self.name is None or self.name == series.name
+
+    @property
+    def moves(self) -> bool:
+        """Whether time alone changes which events pass the filters."""
+        return any(isinstance(one.test, DateTest) and one.test.window.edges() for one in self.where)
 
     @cached_property
     def source(self) -> "Match":
@@ -72,6 +79,41 @@ class SequenceTest:
     window: Window
 
 
+class Function(Enum):
+    COUNT = "count"
+    DISTINCT_COUNT = "distinct count"
+    SUM = "sum"
+    AVERAGE = "average"
+    MIN = "min"
+    MAX = "max"
+    FIRST = "first"
+    LAST = "last"
+    MOST_FREQUENT = "most frequent"
+    UNIQUE_LIST = "unique list"
+
+
+@dataclass(frozen=True)
+class AggregateTest:
+    """What the function makes of the values in the window passes the test; for a test that passes without any values
+    (`passes_empty`): there are values, and what is made of them fails it. Without a subject each event is a value."""
+
+    match: Match
+    function: Function
+    subject: Subject | None
+    window: Window
+    test: ValueTest
+
+    @property
+    def passes_empty(self) -> bool:
+        match self.function:
+            case Function.COUNT | Function.DISTINCT_COUNT | Function.SUM:
+                return self.test.holds(0)
+            case Function.UNIQUE_LIST:
+                return self.test.holds(())
+            case _:
+                return self.test == ABSENT
+
+
 @dataclass(frozen=True)
 class AttributeTest:
     """The value passes the test; for a negative test (`test.missing`): there is a value, and it fails the test."""
@@ -102,7 +144,7 @@ class MemberOf:
     audience: int
 
 
-Criterion = EventCount | SequenceTest | AttributeTest | AttributeDate | Activity | MemberOf
+Criterion = EventCount | AggregateTest | SequenceTest | AttributeTest | AttributeDate | Activity | MemberOf
 
 
 @dataclass(frozen=True)
@@ -144,7 +186,7 @@ def criteria_of(node: Node) -> Iterator[Criterion]:
 def matches_of(criterion: Criterion) -> Iterator[Match]:
     """Which events the criterion reads."""
     match criterion:
-        case EventCount(match):
+        case EventCount(match) | AggregateTest(match):
             yield match
         case SequenceTest(steps, not_followed_by):
             yield from (step.match for step in steps)

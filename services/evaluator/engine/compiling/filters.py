@@ -44,13 +44,11 @@ def _filter(one: pb.Filter) -> Filter:
             subject = Subject(Place.PRODUCT_ATTRIBUTE, one.product_attribute)
         case _:
             raise Refusal("a filter of no or an unknown subject", unsupported=True)
-    return Filter(subject, _test(one.test))
+    return Filter(subject, test_of(one.test))
 
 
-def _test(test: pb.ValueTest) -> ValueTest:
+def test_of(test: pb.ValueTest) -> ValueTest:
+    """Of a value of an event, dates included."""
     if test.WhichOneof("kind") != "date":
         return value_test(test)
-    window = window_of(test.date.when) if test.date.HasField("when") else Window()
-    if window.edges():
-        raise Refusal("a date relative to now in a filter", unsupported=True)
-    return DateTest(window)
+    return DateTest(window_of(test.date.when) if test.date.HasField("when") else Window())

@@ -16,6 +16,7 @@ from ..facts import Ordinals
 from ..keys import Keys, expand, sorted_unique, starts_of_groups
 from ..tree import Match, SequenceTest, matches_of
 from .event import Touched
+from .slots import Slots
 
 PEOPLE = 1 << 15  # whose histories are looked at together: bounds the memory of a large round
 
@@ -168,21 +169,6 @@ class _History(NamedTuple):
         return keys_of
 
 
-class _Slots:
-    """For each key of a table the slots that it concerns."""
-
-    def __init__(self, pairs: Sequence[tuple[int, int]], keys: int) -> None:
-        """`pairs` of key and slot, in ascending order."""
-        self._slots = np.array([slot for _, slot in pairs], np.int64)
-        self._counts = np.bincount(np.array([key for key, _ in pairs], np.int64), minlength=keys)
-        self._first = np.cumsum(self._counts) - self._counts
-
-    def places(self, keys: np.ndarray, people: Ordinals) -> Keys:
-        """Of each key with its person the places in all its slots."""
-        event, at = expand(self._first[keys], self._counts[keys])
-        return (self._slots[at] << PLACE_BITS) | people[event]
-
-
 class _Plan:
     """The sequences as arrays: which events concern which of them, and at which edges."""
 
@@ -192,14 +178,14 @@ class _Plan:
         for match, of_match in codes.items():
             self.reads[match][of_match] = True
         by_code = {(code, slot) for test, slot in slots.items() for match in matches_of(test) for code in codes[match]}
-        self.slots_of_code = _Slots(sorted(by_code), series)
+        self.slots_of_code = Slots(sorted(by_code), series)
         # As `crossing` is quickest: (code, -edge) ascends.
         by_edge = sorted({(code, -edge, slot) for test, slot in slots.items() for match, edge in _edges(test) for code in codes[match]})
         edges = sorted({(code, minus) for code, minus, _ in by_edge})
         number = {edge: i for i, edge in enumerate(edges)}
         self.edge_codes = np.array([code for code, _ in edges], np.int32)
         self.edges = np.array([-minus for _, minus in edges], np.int64)
-        self.slots_of_edge = _Slots([(number[code, minus], slot) for code, minus, slot in by_edge], len(edges))
+        self.slots_of_edge = Slots([(number[code, minus], slot) for code, minus, slot in by_edge], len(edges))
 
 
 def _edges(test: SequenceTest) -> Iterator[tuple[Match, int]]:

@@ -11,8 +11,22 @@ from ..facts import AttributeChange, Ordinals, Property, Value
 from ..keys import Keys
 from ..sieve import sieves_of
 from ..sieves import Sieves
-from ..tree import Activity, AttributeDate, AttributeTest, Criterion, EventCount, Group, Leaf, MemberOf, Node, Not, SequenceTest
+from ..tree import (
+    Activity,
+    AggregateTest,
+    AttributeDate,
+    AttributeTest,
+    Criterion,
+    EventCount,
+    Group,
+    Leaf,
+    MemberOf,
+    Node,
+    Not,
+    SequenceTest,
+)
 from .activity import ActivityCriteria
+from .aggregate import AggregateCriteria
 from .attribute import AttributeCriteria
 from .event import EventCriteria, Touched
 from .sequence import SequenceCriteria
@@ -29,6 +43,7 @@ class Criteria:
         self._bits = bits
         self._member_slots = member_slots
         self._events = EventCriteria(index, bits)
+        self._aggregates = AggregateCriteria(index, sieves, bits)
         self._sequences = SequenceCriteria(index, bits)
         self._attributes = AttributeCriteria(bits)
         self._activity = ActivityCriteria(bits)
@@ -55,6 +70,8 @@ class Criteria:
         match criterion:
             case EventCount():
                 self._events.add(criterion, slot)
+            case AggregateTest():
+                self._aggregates.add(criterion, slot)
             case SequenceTest():
                 self._sequences.add(criterion, slot)
             case AttributeTest() | AttributeDate():
@@ -70,6 +87,8 @@ class Criteria:
         match criterion:
             case EventCount():
                 self._events.remove(criterion)
+            case AggregateTest():
+                self._aggregates.remove(criterion)
             case SequenceTest():
                 self._sequences.remove(criterion)
             case AttributeTest() | AttributeDate():
@@ -107,11 +126,13 @@ class Criteria:
             return self._bits.row(self.slot(criterion))
         return self._computed(criterion, now)
 
-    def _computed(self, criterion: EventCount | SequenceTest | AttributeTest | AttributeDate | Activity, now: int) -> Row:
+    def _computed(self, criterion: EventCount | AggregateTest | SequenceTest | AttributeTest | AttributeDate | Activity, now: int) -> Row:
         self._sieves.require(sieves_of(criterion))
         match criterion:
             case EventCount():
                 return self._events.row(criterion, now)
+            case AggregateTest():
+                return self._aggregates.row(criterion, now)
             case SequenceTest():
                 return self._sequences.row(criterion, now)
             case AttributeTest() | AttributeDate():
@@ -147,6 +168,7 @@ class Criteria:
         """Before the index learns of the new instant."""
         self._turn(self._attributes.pass_time(before, now))
         self._crossed.append(self._events.crossing(before, now))
+        self._aggregates.pass_time(before, now)
         self._sequences.pass_time(before, now)
 
     def settle(self, now: int) -> None:
@@ -155,7 +177,7 @@ class Criteria:
         crossed, self._crossed = [events for events in self._crossed if len(events.codes)], []
         if touched or crossed:
             self._turn([self._events.flips([*touched, *crossed], now)])
-        self._turn([self._sequences.flips(touched, now)])
+        self._turn([self._aggregates.flips(touched, now), self._sequences.flips(touched, now)])
 
     def take_turned(self) -> Keys:
         turned, self._turned = self._turned, []

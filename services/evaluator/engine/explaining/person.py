@@ -9,7 +9,7 @@ import numpy as np
 from ..details import Happening
 from ..events import EventIndex
 from ..facts import EventContext, EventRows, Events, Instants, Ordinals, Property, Series, Value
-from ..sieve import Sieve
+from ..sieve import Sieve, SieveEntry
 from ..tree import Activity, Match, Node
 
 
@@ -39,6 +39,7 @@ class Person:
     to_come: Callable[[int, Property], Sequence[int]]  # the instants at which more is known of a property
     is_active: Callable[[Activity], bool]
     tree_of: Callable[[int], Node | None]  # of another audience; None where it isn't active
+    taken_by: Callable[[Sieve], Sequence[tuple[int, SieveEntry]]]  # of what the engine has of the person, in the order of the coming
     past: Past = NO_PAST
     _times: dict[Match, Instants] = field(default_factory=dict)
 
@@ -60,14 +61,27 @@ class Person:
         """Since when anything is known of the person in one of the workspaces; None: that is not told."""
         return min((self.past.heard[workspace] for workspace in workspaces & self.past.heard.keys()), default=None)
 
-    def _earlier(self, match: Match) -> Iterator[Instants]:
-        edge, sieve = self.now - self.index.look_back, Sieve(match)
-        for series, events in self.past.events.items():
-            if match.source.reads(series):
-                rows = EventRows(*events)
-                passes = rows.times_ms < edge
-                if match.where:
-                    details, contexts = rows.details or [""] * len(passes), rows.contexts or [EventContext()] * len(passes)
-                    known = zip(details, contexts, strict=True)
-                    passes &= np.array([bool(sieve.entries(Happening(*one))) for one in known], np.bool_)
-                yield rows.times_ms[passes]
+    def entries_of(self, sieve: Sieve) -> list[tuple[int, SieveEntry]]:
+        """What the sieve takes of what the person did, with the times, in order."""
+        edge = self.now - self.index.look_back
+        past = [(time, entry) for series in self.past.events for time, entry in self._sifted(series, sieve) if time < edge]
+        present = [(time, entry) for time, entry in self.taken_by(sieve) if time >= edge]
+        return sorted([*past, *present], key=lambda taken: taken[0])
+
+    def _earlier(self, match: Match) -> list[Instants]:
+        edge = self.now - self.index.look_back
+        found = (self._times_in(series, match) for series in self.past.events if match.source.reads(series))
+        return [times[times < edge] for times in found]
+
+    def _times_in(self, series: Series, match: Match) -> Instants:
+        """Of the past events of the series those that the match reads."""
+        if match.where:
+            return np.array([time for time, _ in self._sifted(series, Sieve(match))], np.int64)
+        return np.asarray(self.past.events[series][1], np.int64)
+
+    def _sifted(self, series: Series, sieve: Sieve) -> Iterator[tuple[int, SieveEntry]]:
+        if sieve.match.source.reads(series):
+            rows = EventRows(*self.past.events[series])
+            details, contexts = rows.details or [""] * len(rows.ordinals), rows.contexts or [EventContext()] * len(rows.ordinals)
+            for time, known, context in zip(rows.times_ms.tolist(), details, contexts, strict=True):
+                yield from ((time, entry) for entry in sieve.entries(Happening(known, context)))
