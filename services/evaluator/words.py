@@ -288,15 +288,18 @@ def held_value(criterion: pb.Criterion, value: Value | None) -> str:
             return instant_words(value)
         case "consent" if value is not None:
             return "given" if value else "not given"
+        case "lifetime_value" if value is None:
+            return "0"
         case _:
             return value_words(value)
 
 
 def held_words(criterion: pb.Criterion, value: Value | None) -> str:
     """`is 'free'`, `is not known`."""
-    if value is None:
-        return "is not known"
-    return f"is {held_value(criterion, value) if criterion.WhichOneof('kind') in ('seen', 'consent') else quoted(value)}"
+    kind = criterion.WhichOneof("kind")
+    if kind in ("seen", "consent", "lifetime_value") and (words := held_value(criterion, value)):
+        return f"is {words}"
+    return "is not known" if value is None else f"is {quoted(value)}"
 
 
 def value_words(value: Value | None) -> str:

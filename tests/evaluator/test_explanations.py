@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pytest
 from muster.definition.v1 import audience_pb2
 from muster.definition.v1 import definition_pb2 as pb
 from muster.evaluator.v1 import evaluator_service_pb2 as evaluator_pb
-from muster.ingest.v1 import event_type_pb2
+from muster.ingest.v1 import event_type_pb2, identity_pb2
 
 from services.evaluator.engine import Compiled, Engine, Series, compile_definition
-from services.evaluator.engine.facts import Value
+from services.evaluator.engine.facts import EVERYWHERE, Point, Property, PropertyKind, Value, consent, identity
 from services.evaluator.explanations import Teller
 from tests.evaluator.engine import definitions as d
 from tests.evaluator.engine.test_explain import named
@@ -134,6 +136,68 @@ def test_what_is_excluded_is_told_as_such() -> None:
 def test_a_value_and_what_it_must_be(value: Value | None, test: pb.ValueTest, words: str) -> None:
     world = World(plan=value) if value is not None else World()
     assert world.summary(d.attribute("plan", test)) == f"Not in the audience: the attribute plan {words}."
+
+
+SEEN_LAST, TOTAL = Property(PropertyKind.LAST_SEEN), Property(PropertyKind.LIFETIME_VALUE)
+GDPR = pb.ConsentCriterion(regulation="gdpr", purpose="marketing", consented=True)
+IOS = pb.DeviceCriterion(field=pb.DEVICE_FIELD_OS, test=d.text("equals", "ios"))
+RICH = pb.LifetimeValueCriterion(test=d.number(">=", "100").number)
+EMAIL = pb.IdentityCriterion(type=identity_pb2.IDENTITY_TYPE_EMAIL, test=d.text("ends_with", "@b.example"))
+HERE = pb.LocationCriterion(near=pb.Near(latitude=52.5, longitude=13.4, distance_metres=500))
+
+
+@pytest.mark.parametrize(
+    ("criterion", "property_", "value", "words"),
+    [
+        ({"consent": GDPR}, consent("GDPR", "Marketing"), False, "the consent to marketing under gdpr is not given, and it must be given"),
+        ({"consent": GDPR}, None, None, "the consent to marketing under gdpr is not known, and it must be given"),
+        ({"device": IOS}, Property(PropertyKind.DEVICE, "platform"), "Android", "the device's os is 'Android', and it must be 'ios'"),
+        ({"lifetime_value": RICH}, TOTAL, Decimal("19.90"), "the lifetime value is 19.90, and it must be 100 or more"),
+        ({"lifetime_value": RICH}, None, None, "the lifetime value is 0, and it must be 100 or more"),
+        (
+            {"identity": EMAIL},
+            identity(identity_pb2.IDENTITY_TYPE_EMAIL),
+            ("a@c.example",),
+            "the email identity is [a@c.example], and it must end with '@b.example'",
+        ),
+        (
+            {"location": HERE},
+            Property(PropertyKind.LOCATION),
+            Point(48.1, 11.6),
+            "the place where they last were is [48.1, 11.6], and it must be within 500 m of 52.5, 13.4",
+        ),
+        (
+            {"location": pb.LocationCriterion(place=pb.PlaceTest(field=pb.PLACE_FIELD_COUNTRY, value="DE"))},
+            Property(PropertyKind.DEVICE, "country"),
+            "FR",
+            "the country is 'FR', and it must be 'DE'",
+        ),
+        (
+            {"seen": pb.SeenCriterion(edge=pb.SEEN_EDGE_LAST, when=d.last("6h"))},
+            SEEN_LAST,
+            None,
+            "the time of being seen last is 2026-09-08 13:00 UTC, and it must be in the last 6 hours",
+        ),
+    ],
+)
+def test_what_is_known_of_a_person_and_what_it_must_be(
+    criterion: dict[str, Any], property_: Property | None, value: Value | None, words: str
+) -> None:
+    world = World()
+    if property_ is not None:
+        workspace = EVERYWHERE if property_.kind is PropertyKind.IDENTITY else 1
+        world.engine.load_attributes(workspace, property_, np.array([ANNA]), [value], np.array([NOW - DAY]))
+    summary = world.summary(pb.Node(criterion=pb.Criterion(**criterion)))
+    assert summary.removeprefix("Not in the audience").partition(": ")[2] == f"{words}."
+
+
+def test_being_seen_leaves_the_window() -> None:
+    world = World()
+    world.engine.load_attributes(1, SEEN_LAST, np.array([ANNA]), [None], np.array([NOW - DAY]))
+    assert world.summary(pb.Node(criterion=pb.Criterion(seen=pb.SeenCriterion(edge=pb.SEEN_EDGE_LAST, when=d.last("2d"))))) == (
+        "In the audience since 2026-09-08 13:00 UTC. "
+        "Leaves on 2026-09-10 13:00 UTC by time alone, when the time of being seen last, 2026-09-08 13:00 UTC, leaves the window."
+    )
 
 
 def test_a_date_comes_into_the_window() -> None:
