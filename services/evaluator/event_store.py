@@ -24,7 +24,7 @@ from muster.ingest.v1 import event_type_pb2, identity_pb2
 from numpy.typing import NDArray
 
 from services.evaluator.engine.details import Happening, Place, Subject
-from services.evaluator.engine.facts import EventContext, EventRows, Series, Value
+from services.evaluator.engine.facts import EventContext, EventRows, Property, PropertyKind, Series, Value
 from services.evaluator.engine.sieve import Sieve, SieveEntry
 from services.evaluator.engine.strings import StringTest
 from services.evaluator.engine.values import decimal_of
@@ -44,11 +44,11 @@ _TABLES = {
         platform LowCardinality(String), os_version LowCardinality(String), details String CODEC(ZSTD(1)),
         INDEX person mpid TYPE bloom_filter(0.01) GRANULARITY 1
         | ORDER BY (account_id, type, name, input_id, time_ms)""",
-    # Every change of a user attribute; the latest wins, of equal times the one received last.
+    # Every change of what is known of people; the latest wins, of equal times the one received last. `kind` is empty for a user attribute.
     "attributes": """
-        account_id Int64, workspace_id Int64, attribute LowCardinality(String), mpid Int64, time_ms Int64,
+        account_id Int64, workspace_id Int64, kind LowCardinality(String), attribute LowCardinality(String), mpid Int64, time_ms Int64,
         value Nullable(String), partition UInt16, sequence UInt64, position UInt32
-        | ORDER BY (account_id, workspace_id, attribute, mpid, time_ms)""",
+        | ORDER BY (account_id, workspace_id, kind, attribute, mpid, time_ms)""",
 }
 # What tells one thing from another when they are read back: a quick hash, and for an account in which somebody made up names or values
 # that it can't tell apart, one with a secret.
@@ -57,12 +57,16 @@ _HASHES = (
     f"sipHash64Keyed((toUInt64({secrets.randbits(64)}), toUInt64({secrets.randbits(64)})), {{}})",
 )
 _GROUPS_MAX = 50_000  # with more different values than this, events are read one by one
+# Events that tell of a place.
+_LOCATED = (
+    "position(details, '\"location\"') > 0 AND JSONHas(details, 'location', 'latitude') AND JSONHas(details, 'location', 'longitude')"
+)
 _CHOSEN_MAX = 1_000  # a query names no more values than this
 
 
 @dataclass(frozen=True, slots=True)
 class AttributeRow:
-    """One change of one user attribute; the value None removes it."""
+    """One change of something known of a person; the value None removes it. `kind` is that of the property, empty for a user attribute."""
 
     workspace_id: int
     attribute: str
@@ -71,6 +75,7 @@ class AttributeRow:
     value: Value | None
     partition: int
     sequence: int
+    kind: str = ""
 
 
 def value_of(attribute: identity_pb2.AttributeValue) -> Value:
@@ -87,6 +92,11 @@ def value_of(attribute: identity_pb2.AttributeValue) -> Value:
             return tuple(attribute.list_value.values)
         case _:
             return ""
+
+
+# Kinds of rows that are not values: an identity that somebody has no longer, a sign of life, and the place of an event that is forgotten.
+GONE, HERE, PLACE = "identity gone", "here", "place"
+_VALUES = ["", *(kind.value for kind in (PropertyKind.DEVICE, PropertyKind.CONSENT, PropertyKind.ATTRIBUTION))]
 
 
 class Recalled(NamedTuple):
@@ -145,7 +155,7 @@ class EventStore:
     def forget(self, before_ms: Mapping[int, Collection[int]]) -> int:
         """Drop the events of accounts, by the instant before which theirs are too old for any question; returns how many.
 
-        Those of commerce stay: what somebody spent in a life has no look-back.
+        Those of commerce stay: what somebody spent in a life has no look-back. Of the others stays when somebody was seen, and where last.
         """
         old = " OR ".join(
             f"(time_ms < {instant} AND account_id IN ({', '.join(map(str, sorted(accounts)))}))" for instant, accounts in before_ms.items()
@@ -153,8 +163,25 @@ class EventStore:
         where = f"{counted(self._tenures)} AND type != {event_type_pb2.EVENT_TYPE_COMMERCE} AND ({old or 'false'})"
         rows = int(self._client.query(f"SELECT count() FROM {self._layout.name('events')} WHERE {where}").first_row[0])  # noqa: S608 - numbers only
         if rows:
+            self._keep_of_old(where)
             self._client.command(self._layout.delete("events", where))
         return rows
+
+    def _keep_of_old(self, where: str) -> None:
+        """Keep, as rows about people, what outlives events that are about to be dropped; doing it again changes nothing."""
+        columns = "account_id, workspace_id, kind, attribute, mpid, time_ms, value, partition, sequence, position"
+        events, attributes = self._layout.name("events"), self._layout.name("attributes")
+        for time in ("min(time_ms)", "max(time_ms)"):
+            self._client.command(
+                f"INSERT INTO {attributes} ({columns}) SELECT account_id, workspace_id, '{HERE}', '', mpid, {time}, NULL, partition, 0, 0 "  # noqa: S608
+                f"FROM {events} WHERE {where} GROUP BY account_id, workspace_id, mpid, partition"
+            )
+        place = "concat('{\"location\":', JSONExtractRaw(argMax(details, (time_ms, sequence, position)), 'location'), '}')"
+        self._client.command(
+            f"INSERT INTO {attributes} ({columns}) SELECT account_id, workspace_id, '{PLACE}', '', mpid, max(time_ms), {place}, partition, "  # noqa: S608
+            f"argMax(sequence, (time_ms, sequence, position)), 0 FROM {events} WHERE {where} AND {_LOCATED} "
+            "GROUP BY account_id, workspace_id, mpid, partition"
+        )
 
     # --- start
 
@@ -186,22 +213,23 @@ class EventStore:
                 for key, rows in zip(keys.tolist(), np.split(order, starts[1:]), strict=True):
                     yield series[key], mpids[rows], times[rows]
 
-    def attributes(self, account_id: int) -> Iterator[tuple[int, str, NDArray[np.int64], list[Value | None], NDArray[np.int64]]]:
-        """(workspace, attribute, MPIDs, values, times): the latest value of each person; None where it was removed."""
+    def attributes(self, account_id: int) -> Iterator[tuple[int, Property | str, NDArray[np.int64], list[Value | None], NDArray[np.int64]]]:
+        """(workspace, property, MPIDs, values, times): the latest value of each person; None where it was removed."""
         names = self._client.query(
-            f"SELECT DISTINCT workspace_id, attribute {self._of_account('attributes')}",
-            parameters={"account": account_id},
+            f"SELECT DISTINCT workspace_id, kind, attribute {self._of_account('attributes')} AND kind IN {{kinds:Array(String)}}",
+            parameters={"account": account_id, "kinds": _VALUES},
         ).result_rows
-        for workspace_id, attribute in names:
+        for workspace_id, kind, attribute in names:
             rows = self._client.query(
                 "SELECT mpid, tupleElement(argMax(tuple(value), (time_ms, sequence, position)), 1), max(time_ms) "
-                f"{self._of_account('attributes')} AND workspace_id = {{workspace:Int64}} AND attribute = {{attribute:String}} "
-                "GROUP BY mpid",
-                parameters={"account": account_id, "workspace": workspace_id, "attribute": attribute},
+                f"{self._of_account('attributes')} AND workspace_id = {{workspace:Int64}} AND kind = {{kind:String}} "
+                "AND attribute = {attribute:String} GROUP BY mpid",
+                parameters={"account": account_id, "workspace": workspace_id, "kind": kind, "attribute": attribute},
             ).result_rows
             mpids = np.array([row[0] for row in rows], np.int64)
             values = [None if row[1] is None else _value_from(row[1]) for row in rows]
-            yield int(workspace_id), attribute, mpids, values, np.array([row[2] for row in rows], np.int64)
+            property_ = Property(PropertyKind(kind), attribute) if kind else attribute
+            yield int(workspace_id), property_, mpids, values, np.array([row[2] for row in rows], np.int64)
 
     # --- one person
 
@@ -261,7 +289,7 @@ class EventStore:
         """All changes of a person's attributes (workspace, name), with their times, in the order in which they were received."""
         rows = self._client.query(
             f"SELECT workspace_id, attribute, time_ms, value {self._of_account('attributes')} "
-            "AND attribute IN {names:Array(String)} AND mpid = {mpid:Int64} ORDER BY sequence, position",
+            "AND kind = '' AND attribute IN {names:Array(String)} AND mpid = {mpid:Int64} ORDER BY sequence, position",
             parameters={"account": account_id, "mpid": mpid, "names": sorted({name for _, name in wanted})},
         ).result_rows
         changes: dict[tuple[int, str], list[tuple[int, Value | None]]] = {key: [] for key in wanted}
@@ -269,6 +297,62 @@ class EventStore:
             if (workspace_id, attribute) in changes:
                 changes[workspace_id, attribute].append((int(time_ms), None if value is None else _value_from(value)))
         return changes
+
+    # --- what is kept in the engine only while it is asked for
+
+    def seen(self, account_id: int, workspace_id: int, now_ms: int, *, first: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first instant at which something is known of each person, or the last; and all that are later than `now_ms`."""
+        instants = " UNION ALL ".join(
+            f"SELECT mpid, time_ms {self._of_account(table)} AND workspace_id = {{workspace:Int64}}" for table in _TABLES
+        )
+        edge = "min" if first else "max"
+        rows = self._client.query(
+            f"SELECT mpid, {edge}(time_ms) FROM ({instants}) WHERE time_ms <= {{now:Int64}} GROUP BY mpid "  # noqa: S608
+            f"UNION ALL SELECT mpid, time_ms FROM ({instants}) WHERE time_ms > {{now:Int64}}",
+            parameters={"account": account_id, "workspace": workspace_id, "now": now_ms},
+        ).result_rows
+        return np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.int64)
+
+    def places(self, account_id: int, workspace_id: int, now_ms: int) -> tuple[NDArray[np.int64], list[str], NDArray[np.int64]]:
+        """Details with the place of each person at the latest time up to `now_ms`; and all that are later."""
+        located = f"{self._of_account('events')} AND workspace_id = {{workspace:Int64}} AND {_LOCATED}"
+        kept = f"{self._of_account('attributes')} AND workspace_id = {{workspace:Int64}} AND kind = '{PLACE}'"
+        known = (
+            f"SELECT mpid, time_ms, sequence, position, details {located} UNION ALL "
+            f"SELECT mpid, time_ms, sequence, position, assumeNotNull(value) AS details {kept}"
+        )
+        rows = self._client.query(
+            f"SELECT mpid, argMax(details, (time_ms, sequence, position)), max(time_ms) FROM ({known}) "  # noqa: S608
+            "WHERE time_ms <= {now:Int64} GROUP BY mpid UNION ALL "
+            f"SELECT mpid, details, time_ms FROM ({known}) WHERE time_ms > {{now:Int64}}",
+            parameters={"account": account_id, "workspace": workspace_id, "now": now_ms},
+        ).result_rows
+        return np.array([row[0] for row in rows], np.int64), [row[1] for row in rows], np.array([row[2] for row in rows], np.int64)
+
+    def purchases(
+        self, account_id: int, workspace_id: int
+    ) -> Iterator[tuple[NDArray[np.int64], Sequence[str], Sequence[str], NDArray[np.int64]]]:
+        """(MPIDs, names, details, times) of all purchases and refunds, in parts."""
+        query = (
+            f"SELECT mpid, name, details, time_ms {self._of_account('events')} AND workspace_id = {{workspace:Int64}} "
+            f"AND type = {event_type_pb2.EVENT_TYPE_COMMERCE} AND name IN ('purchase', 'refund')"
+        )
+        with self._client.query_column_block_stream(query, parameters={"account": account_id, "workspace": workspace_id}) as blocks:
+            for mpids, names, details, times in blocks:
+                yield np.array(mpids, np.int64), names, details, np.array(times, np.int64)
+
+    def identities(self, account_id: int, type_: str) -> tuple[NDArray[np.int64], list[Value | None]]:
+        """What was told of people's identities of a type, in order: the identity, or a tuple with one that is gone."""
+        rows = self._client.query(
+            f"SELECT mpid, kind, value {self._of_account('attributes')} AND kind IN {{kinds:Array(String)}} "
+            "AND attribute = {type:String} ORDER BY sequence, position",
+            parameters={"account": account_id, "kinds": [PropertyKind.IDENTITY.value, GONE], "type": type_},
+        ).result_rows
+        values: list[Value | None] = []
+        for _, kind, text in rows:
+            identity = str(_value_from(text))
+            values.append((identity,) if kind == GONE else identity)
+        return np.array([row[0] for row in rows], np.int64), values
 
     # --- the past, for filters
 
@@ -454,6 +538,7 @@ def _attributes_table(account_id: int, rows: Sequence[AttributeRow]) -> pa.Table
         {
             "account_id": pa.array([account_id] * len(rows), pa.int64()),
             "workspace_id": pa.array([row.workspace_id for row in rows], pa.int64()),
+            "kind": pa.array([row.kind for row in rows], pa.string()),
             "attribute": pa.array([row.attribute for row in rows], pa.string()),
             "mpid": pa.array([row.mpid for row in rows], pa.int64()),
             "time_ms": pa.array([row.time_ms for row in rows], pa.int64()),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from services.chassis import log as logs
+from services.evaluator import profiles
 from services.evaluator.engine.audiences import Cycle
 from services.evaluator.engine.compile import Compiled, compile_definition
 from services.evaluator.engine.details import Subject
@@ -27,11 +28,10 @@ from services.evaluator.engine.facts import (
     Instants,
     Ordinals,
     Series,
-    Value,
 )
 from services.evaluator.engine.sieve import Sieve, SieveEntry
-from services.evaluator.engine.tree import Match
-from services.evaluator.event_store import AttributeRow, EventStore, Recalled, value_of
+from services.evaluator.engine.tree import AttributeDate, AttributeTest, Match
+from services.evaluator.event_store import EventStore, Recalled
 from services.evaluator.explanations import Teller
 from services.evaluator.intake import Arrived, EventColumns, columns_of
 from services.evaluator.journal import Entry, Standing
@@ -266,18 +266,24 @@ class Population:
         self, turn: Turn, store: EventStore, events: EventColumns, arrived: Sequence[Arrived]
     ) -> tuple[dict[Series, EventRows], list[AttributeChange], dict[int, Ordinals]]:
         """Give people their ordinals and keep what has arrived: events by series, changes of attributes, and who is new to a workspace."""
-        profiles = [message for message in arrived if message.profiles is not None and message.profiles.changes]
-        mpids = np.concatenate([events.mpids, *[np.array([c.mpid for c in m.profiles.changes], np.int64) for m in profiles if m.profiles]])
+        messages = [message for message in arrived if message.profiles is not None and message.profiles.changes]
+        mpids = np.concatenate([events.mpids, *[np.array([c.mpid for c in m.profiles.changes], np.int64) for m in messages if m.profiles]])
         ordinals, turn.pages = self.people.take(mpids) if len(mpids) else (mpids, [])
-        activity = self._activity(events, profiles, ordinals)
+        activity = self._activity(events, messages, ordinals)
         turn.activity = [
             ActivityRow(workspace_id, partition, self.people.locals_of(part))
             for workspace_id, new in activity.items()
             for partition, part in self.people.by_partition(new)
         ]
-        attributes, attribute_rows = self._attributes(profiles, ordinals[len(events) :])
+        told = [(message, change) for message in messages if message.profiles for change in message.profiles.changes]
+        rows = [
+            (ordinal, row)
+            for (message, change), ordinal in zip(told, ordinals[len(events) :].tolist(), strict=True)
+            for row in profiles.rows_of(message, change)
+        ]
+        attributes = profiles.changes_of(self.engine, events, ordinals[: len(events)], rows)
         if len(mpids):
-            store.insert(self.account_id, events, attribute_rows)
+            store.insert(self.account_id, events, [row for _, row in rows])
         return self._rows(events, ordinals[: len(events)]), attributes, activity
 
     def _rows(self, events: EventColumns, ordinals: Ordinals) -> dict[Series, EventRows]:
@@ -294,7 +300,16 @@ class Population:
         return rows
 
     def _recall(self, *compiled: Compiled) -> None:
-        """Let the engine have what the filters of these definitions find in the past."""
+        """Let the engine have what these definitions read and it doesn't hold: what filters find in the past, what is known of people."""
+        wanted = {
+            (one.workspace, one.attribute)
+            for definition in compiled
+            for one in self.engine.criteria_read(definition)
+            if isinstance(one, AttributeTest | AttributeDate) and one.attribute.kind in profiles.KEPT
+        }
+        for workspace, property_ in wanted - self.engine.held():
+            if self._store is not None:
+                profiles.load(self.engine, self._store, self.people, self.account_id, workspace, property_)
         by_reading: dict[tuple[Match, frozenset[Subject]], list[Sieve]] = defaultdict(list)
         for sieve in self.engine.missing(*compiled):
             by_reading[sieve.match.source, sieve.subjects].append(sieve)
@@ -386,28 +401,6 @@ class Population:
         seen = {workspace_id: ordinals[workspaces == workspace_id] for workspace_id in np.unique(workspaces).tolist()}
         first = {workspace_id: self._first_seen(workspace_id, people) for workspace_id, people in seen.items()}
         return {workspace_id: people for workspace_id, people in first.items() if len(people)}
-
-    def _attributes(self, profiles: Sequence[Arrived], ordinals: Ordinals) -> tuple[list[AttributeChange], list[AttributeRow]]:
-        columns: dict[tuple[int, str], list[tuple[int, Value | None, int]]] = defaultdict(list)
-        rows = []
-        changes = ((message, change) for message in profiles if message.profiles for change in message.profiles.changes)
-        for (message, change), ordinal in zip(changes, ordinals.tolist(), strict=True):
-            time_ms = change.time_ms or message.receive_time_ms
-            values: list[tuple[str, Value | None]] = [(name, None) for name in change.removed_attributes]
-            values += [(name, value_of(value)) for name, value in change.set_attributes.items()]
-            for name, value in values:
-                columns[change.workspace_id, name].append((ordinal, value, time_ms))
-                rows.append(AttributeRow(change.workspace_id, name, change.mpid, time_ms, value, message.partition, message.sequence))
-        return [
-            AttributeChange(
-                workspace_id,
-                name,
-                np.array([ordinal for ordinal, _, _ in column], np.int64),
-                [value for _, value, _ in column],
-                np.array([time_ms for _, _, time_ms in column], np.int64),
-            )
-            for (workspace_id, name), column in columns.items()
-        ], rows
 
 
 def look_back_of(facts: Iterable[facts_pb2.DefinitionFact]) -> int:

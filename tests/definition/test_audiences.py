@@ -8,6 +8,7 @@ import grpc
 from muster.definition.v1 import audience_pb2
 from muster.definition.v1 import definition_pb2 as d
 from muster.definition.v1 import definition_service_pb2 as pb
+from muster.ingest.v1 import event_type_pb2
 
 from services.chassis.errors import RpcFailure
 from services.definition.domain.nesting import nodes_of
@@ -254,10 +255,14 @@ async def test_a_draft_that_became_wrong_is_not_activated_but_can_be_renamed(hom
 
 
 async def test_what_is_not_evaluated_yet_is_refused_in_words(home: Home) -> None:
-    value = d.LifetimeValueCriterion(test=d.NumberTest(comparison=d.COMPARISON_GREATER, value="100"))
-    failure = await refused(home.audience(definition=definition(d.Node(criterion=d.Criterion(lifetime_value=value)))))
-    assert places(failure) == [("definition.root.criterion.lifetime_value", "NOT_EVALUATED_YET")]
-    assert "are not evaluated in this version" in failure.message
+    moving = d.ValueTest(date=d.DateTest(when=last(7)))
+    step = d.SequenceStep(
+        match=d.EventMatch(type=event_type_pb2.EVENT_TYPE_CUSTOM, name="buy", where=[d.Filter(attribute="at", test=moving)])
+    )
+    sequence = d.SequenceCriterion(steps=[step])
+    failure = await refused(home.audience(definition=definition(d.Node(criterion=d.Criterion(sequence=sequence)))))
+    assert [reason for _, reason in places(failure)] == ["NOT_EVALUATED_YET"]
+    assert "are not evaluated in the filters of sequences" in failure.message
 
 
 async def test_an_audience_in_use_is_not_deleted_and_its_users_are_named(home: Home) -> None:

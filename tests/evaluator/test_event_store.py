@@ -13,7 +13,7 @@ import pytest
 
 from services.evaluator import event_store
 from services.evaluator.engine.details import Happening, Place, Subject
-from services.evaluator.engine.facts import EventContext, Series
+from services.evaluator.engine.facts import EventContext, Point, Series
 from services.evaluator.engine.filters import Filter
 from services.evaluator.engine.sieve import Sieve, SieveEntry
 from services.evaluator.engine.strings import StringTest, Way
@@ -22,6 +22,7 @@ from services.evaluator.engine.values import Comparison, ExistsTest, NumberTest,
 from services.evaluator.event_store import AttributeRow, EventStore
 from services.evaluator.event_tables import Tenure
 from services.evaluator.intake import EventColumns
+from services.evaluator.readings import point_of
 
 SERIES = [Series(1, 1, "signed up"), Series(2, 4, ""), Series(1, 1, "Ünïcode \u0000 name"), Series(1, 3, "purchase")]
 
@@ -289,3 +290,22 @@ def test_events_that_are_too_old_are_dropped_by_account_and_those_of_commerce_st
     assert rows_of(store, 127) == [(SERIES[0], 2, 100), (SERIES[3], 3, 99)]
     assert len(rows_of(store, 128)) == 3
     assert store.forget({}) == 0
+
+
+def test_of_old_events_stays_when_somebody_was_seen_and_where_last(store: EventStore) -> None:
+    store.take_over({partition: Tenure(1, 10**9) for partition in range(4)})
+    old = columns([1, 1, 1, 2], [97, 98, 99, 100], [0, 0, 0, 0])
+    old.details[:] = ['{"location":{"latitude":1,"longitude":2}}', '{"location":{"latitude":3.5,"longitude":4}}', "", ""]
+    store.insert(129, old, [])
+    workspace = old.workspaces[0]
+
+    def known() -> tuple[object, ...]:
+        seen = (dict(zip(*map(np.ndarray.tolist, store.seen(129, workspace, 1_000, first=first)), strict=True)) for first in (True, False))
+        mpids, details, times = store.places(129, workspace, 1_000)
+        return *seen, mpids.tolist(), [point_of(text) for text in details], times.tolist()
+
+    before = known()
+    assert before == ({1: 97, 2: 100}, {1: 99, 2: 100}, [1], [Point(3.5, 4.0)], [98])
+    assert store.forget({100: [129]}) == 3
+    assert rows_of(store, 129) == [(SERIES[0], 2, 100)]
+    assert known() == before

@@ -60,8 +60,6 @@ UNNAMED_EVENTS = frozenset(
     }
 )
 
-# The criteria that this version evaluates; the others can be written but not saved.
-EVALUATED = frozenset({"event", "aggregate", "sequence", "user_attribute", "member_of"})
 # The tests that what a function gives can be put to.
 _NUMBERS = frozenset({"number", "presence"})
 _VALUES = frozenset({"string", "number", "boolean", "date", "presence"})
@@ -256,8 +254,6 @@ class _Visit:
         if kind is None:
             place.fault(Reason.MISSING, "The criterion is empty; choose what it looks at, or remove it.")
             return
-        if kind not in EVALUATED:
-            place.at(kind).fault(Reason.NOT_EVALUATED_YET, f"Criteria of the kind {kind} are not evaluated in this version; remove it.")
         CRITERIA[kind](self, criterion, place.at(kind))
 
     def _workspace(self, workspace: int, kind: str | None, place: Place) -> None:

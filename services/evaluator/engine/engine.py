@@ -4,6 +4,7 @@ Pure computing: numpy in, numpy out; no I/O, no clock, no threads. Not thread-sa
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,6 +208,14 @@ class Engine:
                     seen.add(criterion.audience)
                     inner = self._tree_of(criterion.audience)
                     trees += [] if inner is None else [inner]
+
+    def value_of(self, workspace_id: int, property_: Property, ordinal: int) -> Value | None:
+        """What is known of one person now; None where nothing is."""
+        return self._criteria.value_of(workspace_id, property_, ordinal, self.now)
+
+    def held(self) -> AbstractSet[tuple[int, Property]]:
+        """The workspace and property of each column."""
+        return self._criteria.held()
 
     # --- upkeep
     def forget(self, now_ms: int) -> int:

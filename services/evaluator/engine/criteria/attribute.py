@@ -6,6 +6,7 @@ What is told of the future and holds only from then on waits aside.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -133,6 +134,9 @@ class AttributeCriteria:
         values, times = self._later.of(key, ordinal)
         come = int(np.searchsorted(times, at, "right"))
         return found.column.with_more(ordinal, values[:come], times[:come])
+
+    def held(self) -> AbstractSet[Key]:
+        return self._attributes.keys()
 
     def to_come(self, workspace: int, attribute: Property, ordinal: int) -> Sequence[int]:
         """The instants at which something more is known of one person."""

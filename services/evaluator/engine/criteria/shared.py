@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 
@@ -144,6 +145,10 @@ class Criteria:
     def value_of(self, workspace: int, attribute: Property, ordinal: int, at: int) -> Value | None:
         """What a property is at an instant if nothing new is told; None where it is missing."""
         return self._attributes.value_of(workspace, attribute, ordinal, at)
+
+    def held(self) -> AbstractSet[tuple[int, Property]]:
+        """The workspace and property of each column."""
+        return self._attributes.held()
 
     def to_come(self, workspace: int, attribute: Property, ordinal: int) -> Sequence[int]:
         """When more is known of a property."""
