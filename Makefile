@@ -4,7 +4,7 @@ WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 2 ] && n=2; [ $$
 export PYTHONPATH := $(CURDIR):$(CURDIR)/gen
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test lint gen bench lock clean
+.PHONY: help setup demo dev test soak lint gen bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,11 @@ dev: ## run all services here until Ctrl-C
 test: ## all tests (ARGS="-k webhook" for some)
 	@tools/setup dev
 	@$(PYTHON) -m pytest tests --ignore=tests/bench -n $(WORKERS) --dist loadfile $(ARGS)
+
+soak: ## the engine and the reference under long random histories: EXAMPLES=1000 of up to 30 steps each, and SEED= to run one again
+	@tools/setup dev
+	@seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "seed $$seed"; \
+	 MUSTER_EXACTNESS_EXAMPLES=$${EXAMPLES:-1000} $(PYTHON) -m pytest tests/evaluator/engine/test_exactness.py --timeout 0 --hypothesis-seed=$$seed $(ARGS)
 
 lint: ## style, types, layers and contracts
 	@tools/setup dev

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import date
+from functools import cache
+from typing import Any
 
 from google.type import date_pb2
 from hypothesis import strategies as st
@@ -202,9 +204,166 @@ def user_attributes(days: st.SearchStrategy[date], workspaces: Sequence[int]) ->
     )
 
 
+# What events hold, as the facts of the machine tell it: few names and values, of every type.
+subjects = st.sampled_from(
+    [
+        {"attribute": "colour"},
+        {"attribute": "colour"},
+        {"field": pb.EVENT_FIELD_PRODUCT_NAME},
+        {"field": pb.EVENT_FIELD_PRODUCT_PRICE},
+        {"field": pb.EVENT_FIELD_TOTAL_AMOUNT},
+        {"field": pb.EVENT_FIELD_PLATFORM},
+        {"field": pb.EVENT_FIELD_APPLICATION_VERSION},
+    ]
+)
+
+
+def filters(days: st.SearchStrategy[date]) -> st.SearchStrategy[pb.Filter]:
+    of_products = st.just({"product_attribute": "colour"})
+    return st.builds(
+        lambda subject, test: pb.Filter(test=test, **subject),
+        subjects | of_products,
+        value_tests(days).filter(lambda t: t.WhichOneof("kind") != "date"),
+    )
+
+
+def matches(days: st.SearchStrategy[date], types: st.SearchStrategy[int] | None = None) -> st.SearchStrategy[pb.EventMatch]:
+    """Which events: by type, name, inputs and up to two filters."""
+
+    def match(type: int, name: str | pb.StringTest | None, inputs: Sequence[int], where: list[pb.Filter]) -> pb.EventMatch:
+        written = pb.EventMatch(type=type, input_ids=inputs, where=where)  # type: ignore[arg-type]  # the number of an EventType
+        if isinstance(name, str):
+            written.name = name
+        elif name is not None:
+            written.name_test.CopyFrom(name)
+        return written
+
+    return st.builds(
+        match,
+        types or st.sampled_from([CUSTOM] * 6 + [SESSION_START]),
+        names | names | names | names | strings() | st.none(),
+        st.sampled_from([()] * 6 + [(11,), (12, 21)]),
+        st.just([]) | st.lists(filters(days), min_size=1, max_size=2),
+    )
+
+
+def filtered_events(days: st.SearchStrategy[date]) -> st.SearchStrategy[pb.Node]:
+    def written(match: pb.EventMatch, frequency: str, when: pb.Period | None) -> pb.Node:
+        node = event(frequency=frequency, when=when)
+        node.criterion.event.match.CopyFrom(match)
+        return node
+
+    return st.builds(written, matches(days), frequencies(), st.none() | periods(days))
+
+
+def aggregates(days: st.SearchStrategy[date]) -> st.SearchStrategy[pb.Node]:
+    """Each function with the tests that it answers to."""
+    operands = st.sampled_from(["0", "1", "2", "5", "19.9", "10.5"])
+    numbers = st.builds(number, st.sampled_from(list(COMPARISONS)[:-1]), operands)
+    numbers |= st.builds(lambda low, high: number("between", low, high), operands, operands)
+    present = st.sampled_from(["exists", "not_exists", "empty"]).map(presence)
+    listed_values = st.builds(listed, st.sampled_from(["includes", "not_includes"]), st.sampled_from(["blue", "red", "straße", "x"]))
+    tests = {
+        "SUM": numbers,
+        "MIN": numbers | present,
+        "MAX": numbers | present,
+        "AVG": numbers | present,
+        "COUNT": numbers,
+        "DISTINCT_COUNT": numbers,
+        "FIRST": value_tests(days),
+        "LAST": value_tests(days),
+        "MOST_FREQUENT": value_tests(days),
+        "UNIQUE_LIST": listed_values | present,
+    }
+
+    def written(function: str, match: pb.EventMatch, subject: dict[str, Any], when: pb.Period | None) -> st.SearchStrategy[pb.Node]:
+        of = pb.AggregateFunction.Value(f"AGGREGATE_FUNCTION_{function}")
+        return tests[function].map(
+            lambda test: pb.Node(
+                criterion=pb.Criterion(aggregate=pb.AggregateCriterion(match=match, function=of, test=test, when=when, **subject))
+            )
+        )
+
+    return st.builds(written, st.sampled_from(list(tests)), matches(days), subjects, st.none() | periods(days)).flatmap(lambda node: node)
+
+
+def sequences(days: st.SearchStrategy[date]) -> st.SearchStrategy[pb.Node]:
+    gaps = st.none() | durations
+    steps = st.builds(lambda match, within: pb.SequenceStep(match=match, within=within), matches(days), gaps)
+    ends = st.none() | st.builds(lambda match, within: pb.NotFollowedBy(match=match, within=within), matches(days), gaps)
+    return st.builds(
+        lambda steps, end, when: pb.Node(
+            criterion=pb.Criterion(sequence=pb.SequenceCriterion(steps=steps, not_followed_by=end, when=when))
+        ),
+        st.lists(steps, min_size=1, max_size=3),
+        ends,
+        st.none() | periods(days),
+    )
+
+
+def of_people(days: st.SearchStrategy[date], workspaces: Sequence[int]) -> st.SearchStrategy[pb.Node]:
+    """What is known of the person beside attributes."""
+    values = value_tests(days)
+    texts_or_presence = strings().map(lambda test: pb.ValueTest(string=test)) | st.sampled_from(["exists", "not_exists", "empty"]).map(
+        presence
+    )
+    kinds: list[st.SearchStrategy[dict[str, Any]]] = [
+        st.builds(lambda type, test: {"identity": pb.IdentityCriterion(type=type, test=test)}, identity_types, texts_or_presence),
+        st.builds(lambda field, test: {"device": pb.DeviceCriterion(field=field, test=test)}, st.sampled_from([1, 3, 4, 6]), values),
+        st.builds(lambda edge, when: {"seen": pb.SeenCriterion(edge=edge, when=when)}, st.sampled_from([1, 2]), periods(days)),
+        st.builds(
+            lambda field, value: {"location": pb.LocationCriterion(place=pb.PlaceTest(field=field, value=value))},
+            st.sampled_from([1, 4]),
+            st.sampled_from(["Berlin", "berlin", "DE", "5"]),
+        ),
+        st.builds(
+            lambda degrees, metres: {"location": pb.LocationCriterion(near=pb.Near(latitude=degrees, distance_metres=metres))},
+            st.sampled_from([0.0, 1.0]),
+            st.sampled_from([1_000.0, 60_000.0, 120_000.0]),
+        ),
+        st.builds(
+            lambda regulation, purpose, yes: {"consent": pb.ConsentCriterion(regulation=regulation, purpose=purpose, consented=yes)},
+            st.sampled_from(["gdpr", "GDPR"]),
+            st.sampled_from(["marketing", "Marketing", ""]),
+            st.booleans(),
+        ),
+        st.builds(
+            lambda comparison, value: {"lifetime_value": pb.LifetimeValueCriterion(test=number(comparison, value).number)},
+            st.sampled_from(list(COMPARISONS)[:-1]),
+            st.sampled_from(["0", "10", "19.9", "-5"]),
+        ),
+        st.builds(
+            lambda field, test: {"attribution": pb.AttributionCriterion(field=field, test=test)}, st.sampled_from([1, 2]), texts_or_presence
+        ),
+    ]
+    return st.builds(
+        lambda kind, workspace: pb.Node(criterion=pb.Criterion(workspace_id=workspace, **kind)),
+        st.one_of(kinds),
+        st.sampled_from(workspaces),
+    )
+
+
+identity_types = st.sampled_from([2, 8])
+
+
 def nodes(days: st.SearchStrategy[date], *, workspaces: Sequence[int], audiences: Sequence[int] = ()) -> st.SearchStrategy[pb.Node]:
     """Trees of all kinds. `workspaces`: those that user criteria may name; `audiences`: those that may be named as inner ones."""
-    leaves = events(days) | events(days) | events(days) | user_attributes(days, workspaces) | user_attributes(days, workspaces)
+    return _nodes(days, tuple(workspaces), tuple(audiences))
+
+
+@cache  # making a strategy takes longer than drawing from it
+def _nodes(days: st.SearchStrategy[date], workspaces: tuple[int, ...], audiences: tuple[int, ...]) -> st.SearchStrategy[pb.Node]:
+    leaves = (
+        events(days)
+        | events(days)
+        | events(days)
+        | filtered_events(days)
+        | sequences(days)
+        | sequences(days)
+        | user_attributes(days, workspaces)
+        | of_people(days, workspaces)
+        | of_people(days, workspaces)
+    )
     if audiences:
         leaves |= st.sampled_from(audiences).map(member_of)
 
