@@ -16,7 +16,6 @@ from services.evaluator.words import (
     bound_of,
     duration_words,
     events_words,
-    frequency_words,
     held_value,
     held_words,
     instant_words,
@@ -108,7 +107,7 @@ class Teller:
         finding = miss.finding
         if criterion is None or not isinstance(finding, Counted):
             return self._reason(criterion, finding, wanted=miss.wanted)
-        ways, match = [], criterion.event.match
+        ways, match = [], _counted(criterion).match
         if finding.more is not None:
             until = "" if finding.until_ms is None else f" by {instant_words(finding.until_ms)}"
             over = finding.until_ms is not None and finding.until_ms < self.now_ms
@@ -127,15 +126,21 @@ class Teller:
             return _UNHEARD
         match finding:
             case Counted(number):
-                event = criterion.event
-                events = f"{number or 'no'} {events_words(event.match, number)} {period_of(event, self.look_back_days)}"
-                return f"{events}, and it must {'' if wanted else 'not '}be {frequency_words(event)}"
+                return self._count(criterion, number, wanted=wanted)
             case Followed():
                 return self._sequence(criterion.sequence, finding)
             case Inner():
                 return self._membership(finding, wanted=wanted)
+            case Held(value) if criterion.HasField("event"):  # a filter of them moves with time
+                return self._count(criterion, value if isinstance(value, int) else 0, wanted=wanted)
             case Held(value):
-                return f"{subject_of(criterion)} {held_words(criterion, value)}, and it must {asked_of(criterion, wanted=wanted)}"
+                period = f" {period_of(criterion.aggregate, self.look_back_days)}" if criterion.HasField("aggregate") else ""
+                return f"{subject_of(criterion)}{period} {held_words(criterion, value)}, and it must {asked_of(criterion, wanted=wanted)}"
+
+    def _count(self, criterion: definition_pb.Criterion, number: int, *, wanted: bool) -> str:
+        counted = _counted(criterion)
+        events = f"{number or 'no'} {events_words(counted.match, number)} {period_of(counted, self.look_back_days)}"
+        return f"{events}, and it must {asked_of(criterion, wanted=wanted)}"
 
     def _sequence(self, sequence: definition_pb.SequenceCriterion, finding: Followed) -> str:
         if finding.reached_ms is None:
@@ -184,7 +189,7 @@ class Teller:
             step = sequence.not_followed_by if cause.step is None else sequence.steps[cause.step]
             what = f"the {events_words(step.match, 1)} of {instant}"
         elif kind in ("event", "aggregate"):
-            what = f"the {events_words(criterion.event.match if kind == 'event' else criterion.aggregate.match, 1)} of {instant}"
+            what = f"the {events_words(_counted(criterion).match, 1)} of {instant}"
         else:
             what = f"{subject_of(criterion)}, {instant},"
         if not cause.enters:
@@ -204,6 +209,11 @@ def _found(criterion: definition_pb.Criterion, finding: Finding | None) -> str:
             return ("member" if explanation.member else "not a member") if explanation is not None else "" if active else "not active"
         case _:
             return ""
+
+
+def _counted(criterion: definition_pb.Criterion) -> definition_pb.EventCriterion | definition_pb.AggregateCriterion:
+    """The kind of criterion that counts events."""
+    return criterion.aggregate if criterion.HasField("aggregate") else criterion.event
 
 
 def _criteria_of(audience: audience_pb2.Audience) -> dict[str, definition_pb.Criterion]:

@@ -210,6 +210,8 @@ def period_of(criterion: pb.EventCriterion | pb.AggregateCriterion | pb.Sequence
 
 def _aggregate(criterion: pb.AggregateCriterion) -> str:
     function = _plain(pb.AggregateFunction.Name(criterion.function), "AGGREGATE_FUNCTION_")
+    if criterion.function == pb.AGGREGATE_FUNCTION_COUNT and criterion.WhichOneof("subject") is None:
+        return f"the number of {events_words(criterion.match)}"
     subject = criterion.attribute or (_event_field(criterion.field) if criterion.WhichOneof("subject") == "field" else "")
     return f"the {function} of {f'{subject} of ' if subject else ''}{events_words(criterion.match)}"
 

@@ -17,6 +17,7 @@ from services.evaluator.engine import Compiled, Engine, Series, compile_definiti
 from services.evaluator.engine.facts import EVERYWHERE, Point, Property, PropertyKind, Value, consent, identity
 from services.evaluator.explanations import Teller
 from tests.evaluator.engine import definitions as d
+from tests.evaluator.engine.past import fill
 from tests.evaluator.engine.test_explain import named
 from tests.evaluator.engine.test_sequences import sequence
 
@@ -42,11 +43,16 @@ class World:
             self._audiences[2] = audience_pb2.Audience(audience_id=2, name="Buyers", definition=d.definition(named(inner, "i")))
             self.engine.activate(2, self._compiled(self._audiences[2].definition))
 
+    def spent(self, at: int, details: str) -> None:
+        """A purchase of Anna's, told after what needs to know of it was explained once."""
+        self.engine.load_events(Series(11, COMMERCE, "purchase"), np.array([ANNA]), np.array([NOW + at]), [details])
+
     def _compiled(self, definition: pb.Definition) -> Compiled:
         return compile_definition(definition, workspaces={1: [11]}, workspace_ids=[1], look_back_ms=self._look_back_days * DAY)
 
     def told(self, root: pb.Node) -> evaluator_pb.ExplainMembershipResponse:
         audience = audience_pb2.Audience(audience_id=1, name="Asked", definition=d.definition(named(root)))
+        fill(self.engine, [], self._compiled(audience.definition))
         explanation = self.engine.explain(self._compiled(audience.definition), ANNA)
         return Teller(self._audiences, self._look_back_days, NOW).response(audience, explanation, evaluator_pb.Moment())
 
@@ -136,6 +142,49 @@ def test_what_is_excluded_is_told_as_such() -> None:
 def test_a_value_and_what_it_must_be(value: Value | None, test: pb.ValueTest, words: str) -> None:
     world = World(plan=value) if value is not None else World()
     assert world.summary(d.attribute("plan", test)) == f"Not in the audience: the attribute plan {words}."
+
+
+def aggregate(function: str, test: pb.ValueTest, *where: pb.Filter, subject: str = "") -> pb.Node:
+    """Of purchases in the last 7 days."""
+    criterion = pb.AggregateCriterion(
+        match=pb.EventMatch(type=COMMERCE, name="purchase", where=where),
+        function=pb.AggregateFunction.Value(f"AGGREGATE_FUNCTION_{function}"),
+        test=test,
+        when=d.last("7d"),
+    )
+    if subject:
+        criterion.attribute = subject
+    return pb.Node(criterion=pb.Criterion(aggregate=criterion))
+
+
+def test_what_a_function_makes_of_events() -> None:
+    spent = aggregate("SUM", d.number(">=", "100"), subject="price")
+    world = World()
+    assert world.summary(spent) == "Not in the audience: the sum of price of purchases in the last 7 days is 0, and it must be 100 or more."
+    world.spent(-DAY, '{"attributes":{"price":19.90}}')
+    assert (
+        world.summary(spent) == "Not in the audience: the sum of price of purchases in the last 7 days is 19.9, and it must be 100 or more."
+    )
+    world.spent(-HOUR, '{"attributes":{"price":"80.10"}}')
+    assert world.summary(spent) == (
+        "In the audience since 2026-09-09 12:00 UTC. "
+        "Leaves on 2026-09-15 13:00 UTC by time alone, when the purchase of 2026-09-08 13:00 UTC leaves the window."
+    )
+    told = world.told(d.all_of(spent, d.event("a")))
+    assert (told.nodes[1].subject, told.nodes[1].value) == ("the sum of price of purchases", "100")
+    assert (told.nodes[1].since_ms, told.nodes[1].next_change_ms) == (NOW - HOUR, NOW - DAY + 7 * DAY + 1)
+
+
+def test_a_count_is_told_as_one_however_it_is_written() -> None:
+    number = aggregate("COUNT", d.number(">=", "3"))
+    world = World((COMMERCE, "purchase", -DAY))
+    assert world.summary(number) == "Not in the audience: 1 purchase in the last 7 days, and it must be 3 or more."
+    assert world.missing(number) == ["2 more purchases by 2026-09-15 13:00 UTC"]
+    assert world.told(number).nodes[0].subject == "the number of purchases"
+    soon = pb.Filter(attribute="due", test=d.dated(d.last("3d")))
+    assert World().summary(d.event("purchase", type=COMMERCE, where=[soon])) == (
+        "Not in the audience: no purchases where due must be in the last 3 days in the last 30 days, and it must be 1 or more."
+    )
 
 
 SEEN_LAST, TOTAL = Property(PropertyKind.LAST_SEEN), Property(PropertyKind.LIFETIME_VALUE)

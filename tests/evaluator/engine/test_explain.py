@@ -35,8 +35,11 @@ class Story:
     """What was ever told about Anna, for the engine and for the reference. Times are from NOW."""
 
     def __init__(self, events: list[tuple[str, int]], changes: list[tuple[str, Value | None, int]] = ()) -> None:  # type: ignore[assignment]
-        """An event is blue where its time is even, else red."""
-        self.events = [Event(11, d.CUSTOM, name, NOW + at, {"attributes": {"colour": colour(at)}}) for name, at in events]
+        """An event is blue where its time is even, else red, and of a size that its time tells, too."""
+        self.events = [
+            Event(11, d.CUSTOM, name, NOW + at, {"attributes": {"colour": colour(at), "size": at // HOUR % 3}}, received=number)
+            for number, (name, at) in enumerate(events)
+        ]
         self.changes = [AttributeChange(1, name, value, NOW + at) for name, value, at in changes]
         self.active: dict[int, reference.Audience] = {}
         self.engine = Engine(look_back_ms=LOOK_BACK, now_ms=NOW)
@@ -115,7 +118,25 @@ blue = pb.Filter(attribute="colour", test=d.text("equals", "blue"))
 filtered = st.builds(
     lambda frequency, when: d.event("buy", frequency, when, where=[blue]), d.frequencies(), st.none() | d.periods(days)
 ) | sequences.map(_filtered)
-inner_trees = filtered | d.nodes(days, workspaces=[1]) | sequences | st.builds(d.all_of, sequences, sequences)
+tests = st.sampled_from([d.number(">=", "3"), d.number("=", "1"), d.text("equals", "0"), d.presence("exists"), d.listed("includes", "2")])
+aggregates = st.builds(
+    lambda function, test, when, where: pb.Node(
+        criterion=pb.Criterion(
+            aggregate=pb.AggregateCriterion(
+                match=pb.EventMatch(type=d.CUSTOM, name="buy", where=where),  # type: ignore[arg-type]
+                function=function,
+                attribute="size",
+                test=test,
+                when=when,
+            )
+        )
+    ),
+    st.sampled_from(pb.AggregateFunction.values()[1:]),
+    tests,
+    st.none() | d.periods(days),
+    st.sampled_from([[], [], [blue]]),
+)
+inner_trees = aggregates | filtered | d.nodes(days, workspaces=[1]) | sequences | st.builds(d.all_of, sequences, sequences)
 trees = d.nodes(days, workspaces=[1], audiences=[101]) | inner_trees
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 

@@ -26,7 +26,7 @@ class Aggregates:
         instants, now = values.edges(), self._person.now
         starts = np.concatenate([instants[instants <= now][-INSTANTS_MAX:], instants[instants > now][:INSTANTS_MAX]])
         before = [int(starts[0]) - 1] if len(starts) else [now]
-        return Timeline(starts, np.array([values.true(at) for at in [*before, *starts.tolist()]], np.bool_))
+        return Timeline.of(starts, np.array([values.true(at) for at in [*before, *starts.tolist()]], np.bool_))
 
     def finding(self, criterion: AggregateTest, *, wanted: bool) -> Held:
         values = _Values(self._person, criterion)
