@@ -32,7 +32,8 @@ def parts_of(people: People, changes: Mapping[int, Changes]) -> dict[int, list[P
     side = np.repeat(np.arange(len(sides)), [len(some) for some in sides])
     partitions = people.partitions
     place = side * partitions + ordinals % partitions
-    order = np.argsort(place, kind="stable")
+    fits = len(sides) * partitions <= 1 << 16
+    order = np.argsort(place.astype(np.uint16) if fits else place, kind="stable")  # 16 bits are sorted by radix
     ordinals = ordinals[order]
     locals_, mpids = people.locals_of(ordinals), people.mpids(ordinals)
     ends = [0, *accumulate(np.bincount(place, minlength=len(sides) * partitions).tolist())]

@@ -81,7 +81,7 @@ class People:
 
     def by_partition(self, ordinals: Ordinals) -> Iterator[tuple[int, Ordinals]]:
         """The ordinals of each partition that has some."""
-        partitions = ordinals % self.partitions
+        partitions = (ordinals % self.partitions).astype(np.uint16)  # 16 bits are sorted by radix
         order = np.argsort(partitions, kind="stable")
         bounds = np.searchsorted(partitions[order], np.arange(self.partitions + 1))
         for partition in range(self.partitions):

@@ -34,7 +34,7 @@ from services.evaluator.engine.tree import AttributeDate, AttributeTest, Match
 from services.evaluator.event_store import EventStore, Recalled
 from services.evaluator.explanations import Teller
 from services.evaluator.intake import Arrived, EventColumns, columns_of
-from services.evaluator.journal import Entry, Standing
+from services.evaluator.journal import Entry, Standing, bitmap_of, locals_of
 from services.evaluator.parts import Part, parts_of
 from services.evaluator.past import past_of
 from services.evaluator.people import UNKNOWN, Mpids, Page, People
@@ -216,7 +216,7 @@ class Population:
             told = self._told.get(audience_id, {})
             return {partition: told.get(partition, BitMap()) for partition in partitions}
         parts = dict(self.people.by_partition(self.engine.members(audience_id)))
-        return {p: BitMap(self.people.locals_of(parts[p])) if p in parts else BitMap() for p in partitions}
+        return {p: bitmap_of(self.people.locals_of(parts[p])) if p in parts else BitMap() for p in partitions}
 
     # --- questions
 
@@ -371,7 +371,7 @@ class Population:
 
     def _told_of(self, audience_id: int) -> Ordinals:
         parts = self._told[audience_id].items()
-        return np.concatenate([self.people.ordinals_of(part, np.frombuffer(told.to_array(), np.uint32)) for part, told in parts])
+        return np.concatenate([self.people.ordinals_of(part, locals_of(told)) for part, told in parts])
 
     def _know_input(self, source: Input) -> None:
         inputs = self._inputs[source.workspace_id]

@@ -51,6 +51,7 @@ _KEEP_BATCH_IDS_MS = 7 * DAY_MS
 _HOUR_MS = 3_600_000
 _COMPACT_ROWS = 1_000
 _BUILT_WITHIN_SECONDS = 2.0
+FOLDED_AUDIENCES = 20  # in one round
 
 
 @dataclass(slots=True)
@@ -59,7 +60,9 @@ class Account:
 
     population: Population
     statistics: dict[int, Statistics] = field(default_factory=lambda: defaultdict(Statistics))
-    unfolded: set[tuple[int, int]] = field(default_factory=set)  # (audience, partition) changed since the last fold
+    unfolded: set[tuple[int, int]] = field(default_factory=set)  # (audience, partition) changed since the last fold began
+    folding: dict[int, list[int]] = field(default_factory=dict)  # audience -> partitions that this fold has not stored yet
+    fold_until: dict[int, int] = field(default_factory=dict)  # partition -> the last round that this fold covers
 
 
 class Starting(Unavailable):
@@ -90,7 +93,7 @@ class Rounds:
         self._room = asyncio.Event()
         self._committed = asyncio.Lock()
         self._first: dict[int, Turn] = {}  # what time changed while nobody counted
-        self._changes_stored = 0
+        self._journal_bytes = 0
         self._batch_ids_forgotten_ms = 0
         self._events_forgotten_ms = 0
         self._stopping = False
@@ -239,7 +242,7 @@ class Rounds:
             self.as_of_ms = max(self._clock.now_ms(), self.as_of_ms)
             for account_id in await self._store.accounts():
                 await self._build(account_id)
-            self._changes_stored = await self._store.count_changes(self._owned)
+            self._journal_bytes = await self._store.journal_bytes(self._owned)
             await self._start_reading()
         self._built.set()
         log.info(
@@ -430,8 +433,11 @@ class Rounds:
                     account.unfolded.add((entry.audience_id, partition))
                     account.population.rounds[entry.audience_id, partition] = rounds[partition]
             commit.history += self._count(account, turn, now_ms)
-        self._changes_stored += len(commit.changes)
-        if commit.moves and self._changes_stored > self._settings.fold_after_changes:
+        self._journal_bytes += sum(len(payload) for _, _, _, payload in commit.changes)
+        if commit.moves:
+            folding = any(account.folding for account in self._accounts.values())
+            if not folding and self._journal_bytes > self._settings.fold_after_bytes:
+                self._begin_fold(commit)
             self._fold(commit)
         return commit
 
@@ -446,21 +452,30 @@ class Rounds:
             rows.append(HistoryRow(account_id, audience_id, minute_ms, part, minute.growth, adds, drops))
         return rows
 
-    def _fold(self, commit: Commit) -> None:
-        """Replace the changes stored so far, this round's included, by the members as they are now."""
-        for account_id, account in self._accounts.items():
-            by_audience: dict[int, list[int]] = defaultdict(list)
+    def _begin_fold(self, commit: Commit) -> None:
+        """From now on, the changes stored so far, this round's included, are replaced by members."""
+        for account in self._accounts.values():
             for audience_id, partition in account.unfolded:
-                by_audience[audience_id].append(partition)
-            for audience_id, partitions in by_audience.items():
+                account.folding.setdefault(audience_id, []).append(partition)
+                moved = commit.moves.get(partition)
+                account.fold_until[partition] = moved[1].round if moved else self._positions[partition].round
+            account.unfolded.clear()
+        self._journal_bytes = 0
+
+    def _fold(self, commit: Commit) -> None:
+        """Store the members, as they are now, of a few audiences of which changes are to be replaced; after the last one forget the
+        changes. A few a round, so that no round is long."""
+        left = FOLDED_AUDIENCES
+        for account_id, account in self._accounts.items():
+            while account.folding and left:
+                audience_id, partitions = account.folding.popitem()
+                left -= 1
                 for partition, members in account.population.members_by_partition(audience_id, partitions).items():
                     standing = Standing(account.population.rounds[audience_id, partition], members)
                     commit.folded.append(MembersRow(account_id, audience_id, partition, standing))
-            for partition in {partition for _, partition in account.unfolded}:
-                round_ = commit.moves[partition][1].round if partition in commit.moves else self._positions[partition].round
-                commit.forget_changes[account_id, partition] = round_
-            account.unfolded.clear()
-        self._changes_stored = 0
+            if not account.folding:
+                commit.forget_changes |= {(account_id, partition): round_ for partition, round_ in account.fold_until.items()}
+                account.fold_until.clear()
 
     async def _write(self, commit: Commit) -> None:
         """Commit, for as long as the database takes to come back."""

@@ -45,8 +45,8 @@ class EvaluatorSettings(ServiceSettings):
         default=0.05, ge=0, le=10, description="The pause after a round: longer ones take more events a round, and later."
     )
     round_events_max: int = Field(default=50_000, ge=1, description="How many events one round takes at the most.")
-    fold_after_changes: int = Field(
-        default=5_000, ge=1, description="After how many stored rounds their changes are folded into the members."
+    fold_after_bytes: int = Field(
+        default=64 * 2**20, ge=1, description="How long stored changes may become, in bytes, before they are folded into the members."
     )
 
     @property

@@ -259,11 +259,11 @@ class Store:
         async with self._database.transaction() as connection:
             await connection.execute(delete(tables.batches).where(tables.batches.c.take_time_ms < before_ms))
 
-    async def count_changes(self, partitions: Collection[int]) -> int:
-        """How many rounds wait to be folded."""
+    async def journal_bytes(self, partitions: Collection[int]) -> int:
+        """How long the changes are that wait to be folded."""
         own = tables.changes.c.partition.in_(list(partitions))
         async with self._database.read() as connection:
-            return int(await connection.scalar(select(func.count()).select_from(tables.changes).where(own)) or 0)
+            return int(await connection.scalar(select(func.sum(func.length(tables.changes.c.payload))).where(own)) or 0)
 
     async def counted(self, batch_ids: Collection[str]) -> dict[str, int]:
         """The sequence of the message that counts, of those of these batches that are known."""

@@ -89,7 +89,7 @@ async def home(settings_of: Callable[..., Any], clock: ManualClock, bus: Bus, da
         partitions=PARTITIONS,
         round_seconds=0.05,
         round_pause_seconds=0.01,
-        fold_after_changes=6,
+        fold_after_bytes=300,
     )
     return Home(settings, clock, bus)
 
