@@ -198,24 +198,16 @@ def explain(
     if as_json:
         print_json(as_dict(answer))
         return
-    rows = [
-        (
-            "yes" if node.holds else "no",
-            node.node_id,
-            node.subject,
-            node.value,
-            node.bound,
-            when(node.since_ms) if node.since_ms else "",
-            when(node.next_change_ms) if node.next_change_ms else "",
-        )
-        for node in answer.nodes
-    ]
-    table(["holds", "node", "criterion", "found", "asked", "since", "changes"], rows)
-    console.print(f"\n{escape(answer.summary)}")
+    for node in answer.nodes:
+        found = f"{node.subject}: {node.value or 'nothing known'}; asked: {node.bound}" if node.subject else node.bound
+        console.print(f"{'yes' if node.holds else 'no ':3}  {escape(found)}", soft_wrap=True)
+        times = [f"{word} {when(at)}" for word, at in (("since", node.since_ms), ("changes", node.next_change_ms)) if at]
+        console.print(f"     [dim]{escape('  '.join([f'[{node.node_id}]', *times]))}[/]", soft_wrap=True)
+    console.print(f"\n{escape(answer.summary)}", soft_wrap=True)
     for near in answer.near_misses:
-        console.print(f"Missing: {escape(near.missing)}.")
+        console.print(f"Missing: {escape(near.missing)}.", soft_wrap=True)
     for inner in (node.inner for node in answer.nodes if node.HasField("inner") and node.inner.active):
-        console.print(f"Audience {inner.audience_id}: {escape(inner.summary)}")
+        console.print(f"Audience {inner.audience_id}: {escape(inner.summary)}", soft_wrap=True)
     note(f"As of {when(answer.moment.as_of_ms)}.")
 
 

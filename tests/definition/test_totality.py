@@ -14,7 +14,7 @@ from services.chassis.errors import MusterError
 from services.definition import app, store
 from services.definition.domain import accounts, canonical, lifecycle, nesting, periods, validation, value_tests
 from services.definition.domain.faults import Reason
-from tests.definition.builders import NOW, around, attribute, criterion, definition, duration, equals, event, everyone, last, number, times
+from tests.definition.builders import NOW, around, attribute, criterion, definition, duration, equals, event, everyone, last, times
 
 FILE = pb.DESCRIPTOR
 
@@ -79,6 +79,7 @@ def test_every_kind_of_node_that_holds_nodes_is_walked() -> None:
         assert len(nesting.children_of(node)) == len(holding), field.name
 
 
+_exists = pb.ValueTest(presence=pb.PresenceTest(operator=pb.PRESENCE_OPERATOR_EXISTS))
 _MATCH = pb.EventMatch(type=event_type_pb2.EVENT_TYPE_CUSTOM)
 
 
@@ -94,7 +95,7 @@ def _filter(field: int) -> pb.Node:
 WITH_ENUM: dict[str, Callable[[int], pb.Node]] = {
     "EventField": _filter,
     "AggregateFunction": lambda value: criterion(
-        aggregate=pb.AggregateCriterion(match=_MATCH, function=value, attribute="a", test=number("1"))  # type: ignore[arg-type]
+        aggregate=pb.AggregateCriterion(match=_MATCH, function=value, attribute="a", test=_exists)  # type: ignore[arg-type]
     ),
     "DeviceField": lambda value: criterion(device=pb.DeviceCriterion(field=value, test=equals("x"))),  # type: ignore[arg-type]
     "SeenEdge": lambda value: criterion(seen=pb.SeenCriterion(edge=value, when=last(1))),  # type: ignore[arg-type]

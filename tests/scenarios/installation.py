@@ -388,6 +388,6 @@ def _value(value: facts.Value) -> identity_pb2.AttributeValue:
         case bool():
             return identity_pb2.AttributeValue(boolean_value=value)
         case list() | tuple():
-            return identity_pb2.AttributeValue(list_value=identity_pb2.StringList(values=value))
+            return identity_pb2.AttributeValue(list_value=identity_pb2.StringList(values=map(str, value)))
         case _:
             return identity_pb2.AttributeValue(number_value=str(value))

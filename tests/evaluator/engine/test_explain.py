@@ -29,6 +29,7 @@ WORKSPACES = {1: [11]}
 LOOK_BACK = 2 * DAY
 ANNA = 3
 BUY = Series(11, d.CUSTOM, "buy")
+SEEN = Property(PropertyKind.FIRST_SEEN), Property(PropertyKind.LAST_SEEN)
 
 
 class Story:
@@ -48,6 +49,13 @@ class Story:
             self.engine.load_events(Series(11, event.type, event.name), *rows_of([(ANNA, event)]))
         for change in self.changes:
             self.engine.load_attributes(1, change.attribute, np.array([ANNA]), [change.value], np.array([change.time_ms]))
+        for at in self.seen_ms():
+            for seen in SEEN:
+                self.engine.load_attributes(1, seen, np.array([ANNA]), (), np.array([at]))
+
+    def seen_ms(self) -> list[int]:
+        """When Anna showed a sign of life."""
+        return [told.time_ms for told in (*self.events, *self.changes)]
 
     def activate(self, audience: int, root: pb.Node) -> None:
         self.active[audience] = reference.Audience(d.definition(root), (1,))
@@ -64,6 +72,8 @@ class Story:
         for change in self.changes:
             attribute = Property(PropertyKind.USER_ATTRIBUTE, change.attribute)
             changes.setdefault((1, attribute), []).append((change.time_ms, change.value))
+        for seen in SEEN:
+            changes[1, seen] = [(at, None) for at in self.seen_ms()]
         return self.engine.explain(compiled(root), ANNA, Past(events, changes, {}))
 
     def holds(self, root: pb.Node, at: int) -> bool:
@@ -219,7 +229,6 @@ def test_with_the_events_that_are_missing_a_count_is_right(events: list[tuple[st
 
 
 COMMERCE = event_type_pb2.EVENT_TYPE_COMMERCE
-SEEN = Property(PropertyKind.FIRST_SEEN), Property(PropertyKind.LAST_SEEN)
 TOTAL, PLACE = Property(PropertyKind.LIFETIME_VALUE), Property(PropertyKind.LOCATION)
 NAMES = {"purchase": 1, "refund": -1}
 days_of_people = d.periods(days)
