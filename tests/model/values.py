@@ -15,7 +15,7 @@ from tests.model.facts import Value
 
 MILLISECOND = timedelta(milliseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-LAST_INSTANT = 250_000_000_000_000  # of the years 1 to 9999, roughly
+FIRST_INSTANT, LAST_INSTANT = -62_135_683_200_000, 253_402_387_199_999  # of the years 1 to 9999, and a day for those with an offset
 UNIT = {"SECOND": 1_000, "MINUTE": 60_000, "HOUR": 3_600_000, "DAY": 86_400_000, "WEEK": 7 * 86_400_000}
 
 
@@ -169,7 +169,7 @@ def as_instant(value: Value | Fraction) -> int | None:
             return None
         return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // MILLISECOND
     number = as_number(value)
-    if number is None or not -LAST_INSTANT <= number <= LAST_INSTANT:
+    if number is None or not FIRST_INSTANT <= number <= LAST_INSTANT:
         return None
     return math.floor(number)
 
@@ -182,10 +182,10 @@ def length(duration: pb.Duration) -> int:
 
 
 def in_period(period: pb.Period, t: int, now: int) -> bool:
-    def named(day: date_pb2.Date) -> date:
-        return date(day.year, day.month, day.day)
+    def named(day: date_pb2.Date) -> int:
+        return (date(day.year, day.month, day.day) - EPOCH.date()).days
 
-    day = (EPOCH + t * MILLISECOND).date()  # UTC
+    day = t // UNIT["DAY"]  # UTC; an instant may lie before all dates
 
     match period.WhichOneof("kind"):
         case "last":

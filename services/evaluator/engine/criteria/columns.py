@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..facts import Instants, Ordinals, Point, Property, PropertyKind, Value
 from ..keys import sorted_unique
-from ..values import FIRST_INSTANT, NearTest, ValueTest, instant_of
+from ..values import FIRST_INSTANT, LAST_INSTANT, NearTest, ValueTest, instant_of
 
 Bools = NDArray[np.bool_]
 People = Ordinals | slice
@@ -224,7 +224,7 @@ class SeenColumn:
 
     def dates(self, people: People) -> Instants:
         instants = self._instants[people]
-        return np.where(instants == self._nothing, NO_DATE, instants)
+        return np.where(instants == self._nothing, NO_DATE, np.clip(instants, FIRST_INSTANT, LAST_INSTANT))
 
     def tidy(self) -> None:
         """There is nothing to let go of."""
