@@ -127,7 +127,6 @@ class People(Generic[Key]):
             case Deleted():
                 gone = self.person(key)
                 self.known = {other: person for other, person in self.known.items() if person is not gone}
-                self._became = {other: into for other, into in self._became.items() if into in self.known or into in self._became}
             case Event():
                 person = self.person(key)
                 person.active_in |= {workspace for workspace, inputs in self.workspaces.items() if fact.input_id in inputs}
@@ -145,8 +144,10 @@ class People(Generic[Key]):
             return
         stays.active_in |= leaves.active_in
         stays.identities |= leaves.identities
-        stays.events += leaves.events
-        stays.changes[:0] = leaves.changes  # of equal times the one that stays tells last
+        for event in leaves.events:  # told again: now
+            self._count += 1
+            stays.events.append(event._replace(received=self._count))
+        stays.changes += leaves.changes
         (gone,) = [name for name, person in self.known.items() if person is leaves]
         del self.known[gone]
         self._became[gone] = other

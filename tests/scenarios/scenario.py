@@ -154,11 +154,15 @@ def _facts(about: dict[str, Any], now: int, workspaces: dict[int, list[int]]) ->
         input_id, name = one.pop("input", workspaces[workspace][0]), one.pop("name", "")
         context = facts.Context(**{field: one.pop(short) for short, field in CONTEXT.items() if short in one})
         yield arrives, facts.Event(input_id, event_type, name, at, _details(one), context)
-    if merged := about.pop("merged_into", None):
+    for merged in _each(about.pop("merged_into", [])):
         yield instant(merged["at"], now), facts.MergedInto(merged["person"])
-    if deleted := about.pop("deleted", None):
+    for deleted in _each(about.pop("deleted", [])):
         yield instant(deleted["at"], now), facts.Deleted()
     assert not about, about
+
+
+def _each(one_or_more: Any) -> list[dict[str, Any]]:
+    return one_or_more if isinstance(one_or_more, list) else [one_or_more]
 
 
 def _details(one: dict[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from services.evaluator.engine import Compiled, Engine, Unsupported, compile_definition
+from services.evaluator.engine import Compiled, Engine, compile_definition
 from tests.evaluator.engine.telling import Teller
-from tests.evaluator.engine.telling import Told as Known
 from tests.model import facts, reference
 from tests.scenarios.scenario import MAIN, Scenario, Told
 
@@ -47,18 +46,17 @@ def by_the_engine_in_rounds(scenario: Scenario) -> list[set[str]]:
 
 
 class World:
-    """An engine, and the ordinals of the people of a scenario."""
+    """An engine, and the people of a scenario."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.engine = Engine(look_back_ms=scenario.look_back_ms, now_ms=scenario.now)
         self.teller = Teller(scenario.workspaces)
-        self.names = list(scenario.people)  # by ordinal
 
     def activate(self) -> None:
         for audience_id, audience in self.scenario.audiences.items():
             compiled = self.compiled(audience)
-            self.teller.fill(self.engine, compiled)
+            self.teller.fill([self.engine], compiled)
             self.engine.activate(audience_id, compiled)
 
     def compiled(self, audience: reference.Audience) -> Compiled:
@@ -71,21 +69,13 @@ class World:
         )
 
     def load(self, arrived: Sequence[Told]) -> None:
-        self.teller.load(self.engine, self.known(arrived))
+        self.teller.load([self.engine], [(told.person, told.fact) for told in arrived])
 
     def rounds(self, to_come: Sequence[Told]) -> list[set[str]]:
         found = []
         for now, _ in self.scenario.expected:
-            arrived = [told for told in to_come if told.arrives <= now]
+            arrived = [(told.person, told.fact) for told in to_come if told.arrives <= now]
             to_come = [told for told in to_come if told.arrives > now]
-            self.engine.round(now, *self.teller.columns(self.known(arrived)))
-            found.append({self.names[ordinal] for ordinal in self.engine.members(MAIN).tolist()})
+            self.teller.round([self.engine], now, arrived)
+            found.append(self.teller.names(self.engine.members(MAIN).tolist()))
         return found
-
-    def known(self, arrived: Sequence[Told]) -> list[Known]:
-        known: list[Known] = []
-        for told in arrived:
-            if isinstance(told.fact, facts.MergedInto | facts.Deleted):
-                raise Unsupported("merges and deletions", "merges and deletions")
-            known.append((self.names.index(told.person), told.fact))
-        return known

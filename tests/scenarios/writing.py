@@ -37,10 +37,7 @@ def written(scenario: Scenario) -> str:
     people: dict[str, Any] = {person: {"active_in": []} for person in scenario.people}
     for told in scenario.told:
         kind, about = _fact(told, scenario)
-        if kind in ("merged_into", "deleted"):
-            people[told.person][kind] = about
-        else:
-            people[told.person].setdefault(kind, []).append(about)
+        people[told.person].setdefault(kind, []).append(about)
     inner = {id_: _audience(audience) for id_, audience in scenario.audiences.items() if id_ != MAIN}
     (now, members), *later = scenario.expected
     parts = {

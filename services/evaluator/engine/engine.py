@@ -38,6 +38,7 @@ class Engine:
         self._bits = BitRows()
         self._audiences = Audiences(self._bits)
         self._member_slots: dict[int, int] = {}  # of the audiences
+        self._deleted = NOBODY  # of whom the index still has something
         self._sieves = Sieves(self._index)
         self._criteria = Criteria(self._index, self._sieves, self._bits, self._member_slots)
 
@@ -47,6 +48,13 @@ class Engine:
         audiences is reported by the next round."""
         self._make_room(ordinals)
         self._criteria.add_activity(workspace_id, ordinals)
+
+    def delete(self, ordinals: Ordinals) -> None:
+        """These people are nobody any more: they leave every audience, which the next round reports, and their ordinals must not be used
+        again. What the index has of them goes with the next `forget`; until then nobody asks for it."""
+        self._make_room(ordinals)
+        self._criteria.clear(ordinals)
+        self._deleted = np.append(self._deleted, ordinals)
 
     # --- bulk load: restart, history
     def load_events(
@@ -220,8 +228,12 @@ class Engine:
     # --- upkeep
     def forget(self, now_ms: int) -> int:
         """Drop the events that no criterion can see any more (older than the look-back at `now_ms`, at most the present), and say how
-        many. Also the attribute values that nobody has any more."""
+        many. Also what deleted people did, and the attribute values that nobody has any more."""
         self._criteria.tidy()
+        deleted, self._deleted = self._deleted, NOBODY
+        if len(deleted):
+            self._sieves.clear(deleted)
+            self._index.clear(deleted)
         self._sieves.forget(min(now_ms, self.now))
         return self._index.forget(min(now_ms, self.now))
 

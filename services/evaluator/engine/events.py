@@ -76,6 +76,11 @@ class Histories:
         oldest = now - self.look_back - self._epoch
         return self._drop_below(oldest) if oldest > 0 else 0
 
+    def clear(self, people: Ordinals) -> None:
+        """Drop all events of these people."""
+        self._waiting = [tuple(column[~np.isin(waiting[1], people)] for column in waiting) for waiting in self._waiting]  # type: ignore[misc]
+        self._clear(np.isin(np.arange(int(people.max(initial=-1)) + 1), people))
+
     def history(self, people: Ordinals) -> tuple[Positions, Instants, Codes]:
         """All events of these people (ascending): for each the position of its person, the time and the code."""
         base = people << TIME_BITS
@@ -114,6 +119,11 @@ class Histories:
 
     def _drop_below(self, oldest: int) -> int:
         return self._by_person.drop_below(TIME_BITS, oldest)
+
+    def _clear(self, chosen: NDArray[np.bool_]) -> None:
+        """By ordinal: whose events go. Whoever lies beyond stays."""
+        stays = np.append(~chosen, True)
+        self._by_person.keep(lambda keys, codes: stays[np.minimum(keys >> TIME_BITS, len(chosen))])
 
 
 class EventIndex(Histories):
@@ -203,6 +213,12 @@ class EventIndex(Histories):
         self.version += 1
         self._by_series.drop_below(TIME_BITS, oldest)
         return super()._drop_below(oldest)
+
+    def _clear(self, chosen: NDArray[np.bool_]) -> None:
+        self.version += 1
+        stays = np.append(~chosen, True)
+        self._by_series.keep(lambda keys, people: stays[np.minimum(people, len(chosen))])
+        super()._clear(chosen)
 
     def _since_epoch(self, instant: int) -> int:
         return min(max(instant - self._epoch, 0), HORIZON)

@@ -150,9 +150,8 @@ class Measure:
 
     def forget(self, now: int) -> None:
         """What the look-back doesn't see any more, and values that nobody has any more where they are many."""
-        if self._histories.forget(now) and self._by_date is not None:
-            self._by_date = None
-            self.keep_dates()
+        if self._histories.forget(now):
+            self._dates_anew()
         used = self._histories.codes()
         if len(self.values) > 2 * len(used) + WORTH_TIDYING:
             renamed = np.zeros(len(self.values), np.int32)
@@ -164,6 +163,11 @@ class Measure:
                 self._label(entries[label])
             self._grow()
             self.version += 1
+
+    def clear(self, people: Ordinals) -> None:
+        """Drop the values of these people."""
+        self._histories.clear(people)
+        self._dates_anew()
 
     def keep_dates(self) -> None:
         """From now on `crossing` can be asked."""
@@ -218,6 +222,11 @@ class Measure:
         return self._in_windows(labels, now) if self._windows else np.ones(len(labels), np.bool_)
 
     # --- inside
+    def _dates_anew(self) -> None:
+        if self._by_date is not None:
+            self._by_date = None
+            self.keep_dates()
+
     def _start_values(self) -> None:
         self.values: list[Value | None] = []
         self.amounts = Amounts()

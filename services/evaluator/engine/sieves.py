@@ -117,6 +117,12 @@ class Sieves:
             if kept.measure is not None:
                 kept.measure.forget(now)
 
+    def clear(self, people: Ordinals) -> None:
+        """Drop all that these people did."""
+        for kept in self._kept.values():
+            if kept.measure is not None:
+                kept.measure.clear(people)
+
     @property
     def nbytes(self) -> int:
         """Of the values; the series are the index's."""

@@ -1,6 +1,7 @@
 """Whatever happens, in whatever order: the engine's memberships are the reference's, and its changes add up to them."""
 
 import os
+from collections.abc import Hashable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -102,6 +103,7 @@ others = st.one_of(
     st.builds(facts.Here, workspaces, near_offsets),
 )
 new_facts = st.tuples(people, attribute_changes | attribute_changes | others)
+ends = st.tuples(people, st.just(facts.Deleted()) | st.builds(facts.MergedInto, people) | st.builds(facts.MergedInto, people))
 scopes = st.sampled_from([((1,), ())] * 5 + [((2,), ()), ((1, 2), ()), ((1,), (12,)), ((1, 2), (11, 21))])
 
 
@@ -112,17 +114,17 @@ class Exactness(RuleBasedStateMachine):
     def begin(self, look_back: int, data: st.DataObject) -> None:
         self.now = START
         self.look_back = look_back
-        self.engine = Engine(look_back_ms=look_back, now_ms=START)
-        self.teller = Teller(WORKSPACES)
-        self.people: facts.People[int] = facts.People(WORKSPACES)
+        self.engines = [Engine(look_back_ms=look_back, now_ms=START)]
+        self.teller = Teller(WORKSPACES, PEOPLE, PEOPLE)
+        self.people: facts.People[Hashable] = facts.People(WORKSPACES)
         self.log: list[tuple[int, list[Told]]] = []  # all that was told, and when
         self.active: dict[int, reference.Audience] = {}
-        self.told: dict[int, set[int]] = {}  # by audience: what its changes add up to
+        self.told: dict[int, set[int]] = {}  # by audience: what its changes add up to, by ordinal
         self.settled = True  # false while the next round has something to report
         self.rounds = 0  # since the last restart or activation: bits are old only then
         here: list[Told] = [(person, facts.Here(1, START)) for person in PEOPLE[1:]]
         self._remember(here)
-        self.teller.load(self.engine, here)
+        self.teller.load(self.engines, here)
         for audience in AUDIENCES[:3]:
             self.activate_or_edit(audience, ((1,), ()), data)
 
@@ -134,12 +136,17 @@ class Exactness(RuleBasedStateMachine):
         told = _at(now, others + events)
         before, self.now = self.now, now
         self._remember(told)
-        changes = self.engine.round(before + advance, *self.teller.columns(told))
-        assert all(change for change in changes.values())
-        for audience, change in changes.items():
-            self._add_up(audience, change)
+        for changes in self.teller.round(self.engines, before + advance, told):
+            assert all(change for change in changes.values())
+            for audience, change in changes.items():
+                self._add_up(audience, change)
         self.settled = True
         self.rounds += 1
+
+    @rule(data=st.data(), ending=st.lists(ends, min_size=1, max_size=2), events=st.lists(new_events, max_size=3), advance=advances)
+    def people_end(self, data: st.DataObject, ending: list[Told], events: list[Told], advance: int) -> None:
+        """They are deleted, or found to be one with others, in the middle of other news."""
+        self.much_happens(data.draw(st.permutations([*ending, *events])), [], advance)
 
     @rule(advance=advances)
     def time_passes(self, advance: int) -> None:
@@ -157,7 +164,7 @@ class Exactness(RuleBasedStateMachine):
     def load(self, events: list[Told], others: list[Told]) -> None:
         told = _at(self.now, others + events)
         self._remember(told)
-        self.teller.load(self.engine, told)
+        self.teller.load(self.engines, told)
         self.settled = False
 
     @precondition(lambda self: self.rounds > 2)
@@ -166,9 +173,11 @@ class Exactness(RuleBasedStateMachine):
         inner = tuple(other for other in AUDIENCES if other < audience)  # so that there are no cycles
         root = data.draw(d.nodes(days, workspaces=(1, 1, 2), audiences=inner))
         self.active[audience] = reference.Audience(d.definition(root), *scope)
-        self._add_up(audience, self.engine.activate(audience, self._compiled(self.active[audience])))
+        compiled = self._compiled(self.active[audience])
+        for engine in self.engines:
+            self._add_up(audience, engine.activate(audience, compiled))
         if self.settled:
-            assert self.told[audience] == self._expected(self.active[audience])
+            assert self._members(audience) == self._expected(self.active[audience])
         self.settled = False
         self.rounds = 0
 
@@ -177,27 +186,35 @@ class Exactness(RuleBasedStateMachine):
     def deactivate(self, data: st.DataObject) -> None:
         audience = data.draw(st.sampled_from(sorted(self.active)))
         del self.active[audience]
-        self._add_up(audience, self.engine.deactivate(audience))
+        for engine in self.engines:
+            self._add_up(audience, engine.deactivate(audience))
         assert not self.told.pop(audience)
         self.settled = False
 
     @precondition(lambda self: self.rounds > 4)
-    @rule(later=st.sampled_from([0, 1, HOUR, 3 * DAY, 300 * DAY]))
-    def restart(self, later: int) -> None:
-        """A new engine, from all that was ever told, with the memberships that were last told."""
+    @rule(later=st.sampled_from([0, 1, HOUR, 3 * DAY, 300 * DAY]), owners=st.sampled_from([1, 1, 2, 3]))
+    def restart(self, later: int, owners: int) -> None:
+        """New engines, from all that was ever told, with the memberships that were last told. People may be of other ones than before."""
         self.now += later
-        self.engine = Engine(look_back_ms=self.look_back, now_ms=self.now)
-        self.teller = Teller(WORKSPACES)
-        self.teller.load(self.engine, [one for _, told in self.log for one in told])
+        self.engines = [Engine(look_back_ms=self.look_back, now_ms=self.now) for _ in range(owners)]
+        before, self.teller = self.teller, Teller(WORKSPACES, PEOPLE, PEOPLE)
+        self.teller.place = lambda ordinal: ordinal % owners
+        self.teller.load(self.engines, [one for _, told in self.log for one in told])
         for audience in sorted(self.active):
-            members = np.array(sorted(self.told[audience]), np.int64)
-            self._add_up(audience, self.engine.activate(audience, self._compiled(self.active[audience]), members=members))
+            # By the ordinals that people have now.
+            told = sorted(self.teller.ordinal(name) for name in before.names(self.told[audience]))
+            self.told[audience] = set(told)
+            compiled = self._compiled(self.active[audience])
+            for place, engine in enumerate(self.engines):
+                own = np.array([ordinal for ordinal in told if ordinal % owners == place], np.int64)
+                self._add_up(audience, engine.activate(audience, compiled, members=own))
         self.settled = True
         self.rounds = 0
 
     @rule()
     def forget(self) -> None:
-        self.engine.forget(self.now)
+        for engine in self.engines:
+            engine.forget(self.now)
 
     @precondition(lambda self: self.settled)
     @rule(scope=scopes, data=st.data())
@@ -206,25 +223,29 @@ class Exactness(RuleBasedStateMachine):
         nodes = {f"n{i}": node for i, node in enumerate(_all_nodes(root))}
         for node_id, node in nodes.items():
             node.id = node_id
-        estimate = self.engine.estimate(self._compiled(reference.Audience(d.definition(root), *scope)))
-        assert estimate.size == len(self._expected(reference.Audience(d.definition(root), *scope)))
+        compiled = self._compiled(reference.Audience(d.definition(root), *scope))
+        estimates = [engine.estimate(compiled) for engine in self.engines]
+        assert sum(estimate.size for estimate in estimates) == len(self._expected(reference.Audience(d.definition(root), *scope)))
         sizes = {node_id: len(self._expected(reference.Audience(d.definition(node), *scope))) for node_id, node in nodes.items()}
-        assert estimate.nodes == sizes
+        assert {node_id: sum(estimate.nodes[node_id] for estimate in estimates) for node_id in nodes} == sizes
 
     # --- what must hold
 
     @invariant()
     def changes_add_up_to_the_members(self) -> None:
         for audience, members in getattr(self, "told", {}).items():
-            assert self.engine.members(audience).tolist() == sorted(members)
-            assert self.engine.size(audience) == len(members)
-            inside = self.engine.contains(audience, np.array([*PEOPLE, 10**6]))
-            assert dict(zip(PEOPLE, inside.tolist(), strict=False)) == {person: person in members for person in PEOPLE}
+            found = [engine.members(audience).tolist() for engine in self.engines]
+            assert all(own == sorted(own) for own in found)
+            assert sorted(ordinal for own in found for ordinal in own) == sorted(members)
+            assert sum(engine.size(audience) for engine in self.engines) == len(members)
+            asked = [*PEOPLE, *members, 10**6]
+            inside = np.any([engine.contains(audience, np.array(asked)) for engine in self.engines], axis=0)
+            assert inside.tolist() == [ordinal in members for ordinal in asked]
 
     @invariant()
     def the_members_are_those_of_the_reference(self) -> None:
         if getattr(self, "settled", False):
-            wrong = [audience for audience, wanted in sorted(self.active.items()) if self.told[audience] != self._expected(wanted)]
+            wrong = [audience for audience, wanted in sorted(self.active.items()) if self._members(audience) != self._expected(wanted)]
             assert not wrong, self._as_a_scenario(wrong[0])
 
     @precondition(lambda self: getattr(self, "settled", False))
@@ -232,9 +253,12 @@ class Exactness(RuleBasedStateMachine):
     def a_person_is_explained(self, audience: int, person: int) -> None:
         if audience not in self.active:
             return
+        ordinal = self.teller.known(person)
+        if ordinal is None:  # merged or deleted
+            return
         wanted = self.active[audience]
-        explained = self.engine.explain(self._compiled(wanted), person)
-        member = person in self.told[audience]
+        explained = self.engines[self.teller.place(ordinal)].explain(self._compiled(wanted), ordinal)
+        member = ordinal in self.told[audience]
         assert explained.member == member
         change = explained.next_change_ms
         if change is None or change > self.now + 20 * DAY:
@@ -259,7 +283,7 @@ class Exactness(RuleBasedStateMachine):
             workspaces=WORKSPACES,
             audiences={**{id_: other for id_, other in sorted(self.active.items()) if id_ < audience}, MAIN: self.active[audience]},
             people=[f"p{person}" for person in PEOPLE],
-            told=[scenarios.Told(f"p{person}", now, fact) for now, told in self.log for person, fact in told],
+            told=[scenarios.Told(f"p{person}", now, _named(fact)) for now, told in self.log for person, fact in told],
             expected=[(now, set()) for now in sorted({now for now, _ in self.log} | {self.now})],
             not_by={},
         )
@@ -282,10 +306,13 @@ class Exactness(RuleBasedStateMachine):
             input_ids=audience.input_ids,
             look_back_ms=self.look_back,
         )
-        self.teller.fill(self.engine, compiled)
+        self.teller.fill(self.engines, compiled)
         return compiled
 
-    def _expected(self, audience: reference.Audience, now: int | None = None) -> set[int]:
+    def _members(self, audience: int) -> set[Hashable]:
+        return self.teller.names(self.told[audience])
+
+    def _expected(self, audience: reference.Audience, now: int | None = None) -> set[Hashable]:
         return reference.members(
             audience.definition,
             self.people.known,
@@ -314,8 +341,15 @@ def _at(now: int, drawn: list[Told]) -> list[Told]:
     for person, fact in drawn:
         if isinstance(fact, facts.AttributeChange):
             fact = fact._replace(value=_dated(fact.value, now))
-        told.append((person, fact._replace(time_ms=now + fact.time_ms)))
+        if not isinstance(fact, facts.MergedInto | facts.Deleted):
+            fact = fact._replace(time_ms=now + fact.time_ms)
+        told.append((person, fact))
     return told
+
+
+def _named(fact: facts.Fact) -> facts.Fact:
+    """People have names in a scenario."""
+    return facts.MergedInto(f"p{fact.other}") if isinstance(fact, facts.MergedInto) else fact
 
 
 def _dated(value: Any, now: int) -> Any:

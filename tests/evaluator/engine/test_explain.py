@@ -55,7 +55,7 @@ class Story:
 
     def seen_ms(self) -> list[int]:
         """When Anna showed a sign of life."""
-        return [told.time_ms for told in (*self.events, *self.changes)]
+        return [event.time_ms for event in self.events] + [change.time_ms for change in self.changes]
 
     def activate(self, audience: int, root: pb.Node) -> None:
         self.active[audience] = reference.Audience(d.definition(root), (1,))

@@ -40,3 +40,9 @@ class ActivityCriteria:
         for criterion, slot in self._slots.items():
             if workspace in criterion.workspaces:
                 yield place(slot, ordinals[self._bits.get(slot, ordinals) == 0])
+
+    def clear(self, ordinals: Ordinals) -> Iterator[Keys]:
+        """These people are active nowhere any more; the places of the bits that turn."""
+        ordinals = sorted_unique(ordinals)
+        for slot in (*self._workspaces.values(), *self._slots.values()):
+            yield place(slot, ordinals[self._bits.get(slot, ordinals) == 1])

@@ -5,7 +5,7 @@ What is told of the future and holds only from then on waits aside.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
@@ -88,10 +88,9 @@ class _Later:
         found = sorted((time, number, value) for time, number, *of, value in self._heap if of == [key, ordinal])
         return [value for _, _, value in found], [time for time, _, _ in found]
 
-    def relabel(self, person_of: Callable[[int], int | None]) -> None:
-        """They are of another person; None: of nobody."""
-        found = ((time, number, key, person_of(ordinal), value) for time, number, key, ordinal, value in self._heap)
-        self._heap = [(time, number, key, person, value) for time, number, key, person, value in found if person is not None]
+    def clear(self, people: AbstractSet[int]) -> None:
+        """Nothing comes for these any more."""
+        self._heap = [entry for entry in self._heap if entry[3] not in people]
         heapify(self._heap)
 
     def drop(self, key: Key) -> None:
@@ -178,19 +177,9 @@ class AttributeCriteria:
                 people = attribute.crossing(window, before, now)
                 yield self._wrong(slot, people, attribute.in_window(window, people, now))
 
-    def merge(self, leaves: int, stays: int, now: int) -> Iterator[Keys]:
-        """What is known of the one is known of the other; the places of the bits of the one that stays that turn."""
-        self._later.relabel(lambda ordinal: stays if ordinal == leaves else ordinal)
-        people = np.array([stays], np.int64)
-        for attribute in self._attributes.values():
-            attribute.column.make_room(self._bits.people)
-            attribute.column.merge(leaves, stays)
-            yield from self._mend(attribute, people, now)
-
     def clear(self, ordinals: Ordinals) -> None:
         """Nothing is known of these people any more; their bits are nobody's."""
-        gone = set(ordinals.tolist())
-        self._later.relabel(lambda ordinal: None if ordinal in gone else ordinal)
+        self._later.clear(frozenset(ordinals.tolist()))
         for attribute in self._attributes.values():
             attribute.column.make_room(self._bits.people)
             attribute.column.clear(ordinals)

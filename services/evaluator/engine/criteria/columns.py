@@ -44,9 +44,6 @@ class Column(Protocol):
     def put(self, ordinals: Ordinals, values: Sequence[Value | None], times: Instants) -> Ordinals:
         """Take values in; the people whose value is another now, ascending."""
 
-    def merge(self, leaves: int, stays: int) -> None:
-        """What is known of one person is known of another from now on, and of the first nothing."""
-
     def clear(self, ordinals: Ordinals) -> None:
         """Nothing is known of these people from now on."""
 
@@ -67,8 +64,6 @@ class Column(Protocol):
 def column_of(property_: Property) -> Column:
     """An empty column of a kind that fits."""
     match property_.kind:
-        case PropertyKind.IDENTITY:
-            return IdentityColumn()
         case PropertyKind.FIRST_SEEN | PropertyKind.LAST_SEEN:
             return SeenColumn(first=property_.kind is PropertyKind.FIRST_SEEN)
         case PropertyKind.LOCATION:
@@ -122,11 +117,6 @@ class ValueColumn:
         changed: Ordinals = people[moved]
         return changed
 
-    def merge(self, leaves: int, stays: int) -> None:
-        if self._times[leaves] > self._times[stays]:
-            self.codes[stays], self._times[stays] = self.codes[leaves], self._times[leaves]
-        self.clear(np.array([leaves]))
-
     def clear(self, ordinals: Ordinals) -> None:
         self.codes[ordinals] = 0
         self._times[ordinals] = NEVER
@@ -163,20 +153,6 @@ class ValueColumn:
         return code
 
 
-class IdentityColumn(ValueColumn):
-    """The value is a tuple of all that a person has; what two people have that become one is joined."""
-
-    def merge(self, leaves: int, stays: int) -> None:
-        joined = tuple(dict.fromkeys((*self._entries(stays), *self._entries(leaves))))
-        self.codes[stays] = self._code(joined or None)
-        self._times[stays] = max(self._times[stays], self._times[leaves])
-        self.clear(np.array([leaves]))
-
-    def _entries(self, ordinal: int) -> tuple[str, ...]:
-        value = self.value_of(ordinal)
-        return value if isinstance(value, tuple) else ()
-
-
 class SeenColumn:
     """The earliest instant told of each person, or the latest. The instants are the times; values say nothing."""
 
@@ -203,11 +179,6 @@ class SeenColumn:
         (np.minimum if self._first else np.maximum).at(self._instants, ordinals, times)
         changed: Ordinals = people[self._instants[people] != before]
         return changed
-
-    def merge(self, leaves: int, stays: int) -> None:
-        pair = self._instants[[leaves, stays]]
-        self._instants[stays] = pair.min() if self._first else pair.max()
-        self._instants[leaves] = self._nothing
 
     def clear(self, ordinals: Ordinals) -> None:
         self._instants[ordinals] = self._nothing
@@ -259,11 +230,6 @@ class PointColumn:
         self._times[people] = times[newest]
         return people
 
-    def merge(self, leaves: int, stays: int) -> None:
-        if self._times[leaves] > self._times[stays]:
-            self._places[:, stays], self._times[stays] = self._places[:, leaves], self._times[leaves]
-        self.clear(np.array([leaves]))
-
     def clear(self, ordinals: Ordinals) -> None:
         self._places[:, ordinals] = np.nan
         self._times[ordinals] = NEVER
@@ -312,11 +278,6 @@ class TotalColumn:
             if isinstance(value, Decimal):
                 self._totals[ordinal] = EXACT.add(self._totals.get(ordinal, Decimal(0)), value)
         return sorted_unique(ordinals)
-
-    def merge(self, leaves: int, stays: int) -> None:
-        total = self._totals.pop(leaves, None)
-        if total is not None:
-            self.put(np.array([stays]), [total], np.zeros(1, np.int64))
 
     def clear(self, ordinals: Ordinals) -> None:
         for ordinal in ordinals.tolist():

@@ -169,6 +169,11 @@ class Criteria:
     def add_activity(self, workspace: int, people: Ordinals) -> None:
         self._turn(self._activity.change(workspace, people))
 
+    def clear(self, people: Ordinals) -> None:
+        """These are nobody any more."""
+        self._turn(self._activity.clear(people))
+        self._attributes.clear(people)
+
     def pass_time(self, before: int, now: int) -> None:
         """Before the index learns of the new instant."""
         self._turn(self._attributes.pass_time(before, now))
