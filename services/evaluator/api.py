@@ -177,7 +177,9 @@ class Evaluator(rpc.EvaluatorServiceServicer):
                 return pb.ExplainMembershipResponse(summary=words, moment=self._moment())
             explanation = account.population.explain(request.audience_id, request.mpid)
             if explanation is None:
-                raise ProfileNotFound(f"Nobody with the MPID {request.mpid} was ever heard of in this account.")
+                other = account.population.endings.into(request.mpid)
+                words = f"is one with {other} by now: ask for that one." if other else "was ever heard of in this account."
+                raise ProfileNotFound(f"{'The person' if other else 'Nobody'} with the MPID {request.mpid} {words}")
             return account.population.teller().response(audience, explanation, self._moment())
 
         account_id = account_of(context)

@@ -7,12 +7,9 @@ wrote it, so what was inserted by a round that was never committed can be told, 
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,14 +17,14 @@ import clickhouse_connect
 import msgspec
 import numpy as np
 import pyarrow as pa
-from muster.ingest.v1 import event_type_pb2, identity_pb2
+from muster.ingest.v1 import event_type_pb2, facts_pb2
 from numpy.typing import NDArray
 
 from services.evaluator.engine.details import Happening, Place, Subject
 from services.evaluator.engine.facts import EventContext, EventRows, Property, PropertyKind, Series, Value
 from services.evaluator.engine.sieve import Sieve, SieveEntry
 from services.evaluator.engine.strings import StringTest
-from services.evaluator.engine.values import decimal_of
+from services.evaluator.event_rows import GONE, HERE, PLACE, AttributeRow, attributes_table, batch_of, events_table, value_from, value_in
 from services.evaluator.event_tables import Layout, Tenure, counted, uncounted
 from services.evaluator.intake import EventColumns
 
@@ -64,38 +61,6 @@ _LOCATED = (
 _CHOSEN_MAX = 1_000  # a query names no more values than this
 
 
-@dataclass(frozen=True, slots=True)
-class AttributeRow:
-    """One change of something known of a person; the value None removes it. `kind` is that of the property, empty for a user attribute."""
-
-    workspace_id: int
-    attribute: str
-    mpid: int
-    time_ms: int
-    value: Value | None
-    partition: int
-    sequence: int
-    kind: str = ""
-
-
-def value_of(attribute: identity_pb2.AttributeValue) -> Value:
-    """The value of an attribute as the engine takes it: numbers as the decimals that were written; one that isn't a decimal is text."""
-    match attribute.WhichOneof("kind"):
-        case "string_value":
-            return attribute.string_value
-        case "number_value":
-            number = decimal_of(attribute.number_value)
-            return attribute.number_value if number is None else number
-        case "boolean_value":
-            return attribute.boolean_value
-        case "list_value":
-            return tuple(attribute.list_value.values)
-        case _:
-            return ""
-
-
-# Kinds of rows that are not values: an identity that somebody has no longer, a sign of life, and the place of an event that is forgotten.
-GONE, HERE, PLACE = "identity gone", "here", "place"
 _VALUES = ["", *(kind.value for kind in (PropertyKind.DEVICE, PropertyKind.CONSENT, PropertyKind.ATTRIBUTION))]
 
 
@@ -118,6 +83,8 @@ class EventStore:
             Path(self._layout.url.removeprefix("chdb://")).mkdir(parents=True, exist_ok=True)
         self._client = clickhouse_connect.get_client(dsn=self._layout.url, settings=dict(self._layout.settings))
         self._tenures: dict[int, Tenure] = {}
+        self._hidden: dict[int, dict[int, int]] = {}  # by account, then MPID: rows of people who ended, up to this sequence
+        self._erasing: dict[int, dict[int, int]] = {}  # those of them that the engine takes out in the background
         pa.array([0])  # pyarrow loads pandas with its first array, which takes a second: not in the first round
         for statement in self._layout.create(_TABLES):
             self._client.command(statement)
@@ -132,17 +99,21 @@ class EventStore:
     def insert(self, account_id: int, events: EventColumns, attributes: Sequence[AttributeRow]) -> None:
         """Keep what a round took of one account. Repeating it would double it: call `take_over` first after a failure."""
         if len(events):
-            self._insert("events", _events_table(account_id, events))
+            self._insert("events", events_table(account_id, events))
         if attributes:
-            self._insert("attributes", _attributes_table(account_id, attributes))
+            self._insert("attributes", attributes_table(account_id, attributes))
 
-    def take_over(self, tenures: Mapping[int, Tenure]) -> int:
+    def take_over(self, tenures: Mapping[int, Tenure], hidden: Mapping[int, Mapping[int, int]] | None = None) -> int:
         """Be the owner of these partitions, and of no others, from now on; returns how many events were taken out.
+
+        `hidden`, by account, as in `hide`.
 
         A round inserts before it commits, so after a crash in between the stream brings the same messages again: what lies above the
         place up to which the store holds a partition is taken out, and so is what an earlier owner wrote and never committed.
         """
         self._tenures = dict(tenures)
+        self._hidden = {account_id: dict(sequences) for account_id, sequences in (hidden or {}).items()}
+        self._erasing = {}
         removed = 0
         for table in _TABLES:
             where = uncounted(tenures)
@@ -167,6 +138,31 @@ class EventStore:
             self._client.command(self._layout.delete("events", where))
         return rows
 
+    def hide(self, account_id: int, sequences: Mapping[int, int]) -> None:
+        """What is kept of these people up to a sequence of the stream counts no longer: by MPID."""
+        own = self._hidden.setdefault(account_id, {})
+        own |= {mpid: max(sequence, own.get(mpid, 0)) for mpid, sequence in sequences.items()}
+
+    def erase(self) -> int | None:
+        """Take what is hidden out for good, in the background. Call it again and again: None while it goes on, else the number of people of
+        whom nothing is left."""
+        if not self._erasing:
+            self._erasing = {account_id: dict(sequences) for account_id, sequences in self._hidden.items() if sequences}
+            own = counted(self._tenures)
+            for account_id, sequences in self._erasing.items():
+                for table in _TABLES:
+                    self._client.command(self._layout.delete_later(table, f"account_id = {account_id} AND {own} AND {_hidden(sequences)}"))
+            return None if self._erasing else 0
+        unfinished = f"SELECT count() FROM {self._layout.mutations} WHERE database = {{database:String}} AND NOT is_done"  # noqa: S608
+        if self._client.query(unfinished, parameters={"database": self._layout.database}).first_row[0]:
+            return None
+        erased = sum(map(len, self._erasing.values()))
+        for account_id, sequences in self._erasing.items():
+            left = self._hidden[account_id]
+            self._hidden[account_id] = {mpid: at for mpid, at in left.items() if at > sequences.get(mpid, -1)}
+        self._erasing = {}
+        return erased
+
     def _keep_of_old(self, where: str) -> None:
         """Keep, as rows about people, what outlives events that are about to be dropped; doing it again changes nothing."""
         columns = "account_id, workspace_id, kind, attribute, mpid, time_ms, value, partition, sequence, position"
@@ -188,14 +184,14 @@ class EventStore:
     def sources(self, account_id: int) -> list[tuple[int, int]]:
         """The (workspace, input) pairs that an account's events came from."""
         rows = self._client.query(
-            f"SELECT DISTINCT workspace_id, input_id {self._of_account('events')}",
+            f"SELECT DISTINCT workspace_id, input_id {self._of_account('events', account_id)}",
             parameters={"account": account_id},
         ).result_rows
         return [(int(workspace_id), int(input_id)) for workspace_id, input_id in rows]
 
     def events(self, account_id: int, since_ms: int) -> Iterator[tuple[Series, NDArray[np.int64], NDArray[np.int64]]]:
         """(series, MPIDs, times) of the events from `since_ms` on; a series comes in one or more parts."""
-        where = f"{self._of_account('events')} AND time_ms >= {{since:Int64}}"
+        where = f"{self._of_account('events', account_id)} AND time_ms >= {{since:Int64}}"
         parameters = {"account": account_id, "since": since_ms}
         for hash_ in _HASHES:
             code = hash_.format("type, name, input_id")
@@ -216,18 +212,19 @@ class EventStore:
     def attributes(self, account_id: int) -> Iterator[tuple[int, Property | str, NDArray[np.int64], list[Value | None], NDArray[np.int64]]]:
         """(workspace, property, MPIDs, values, times): the latest value of each person; None where it was removed."""
         names = self._client.query(
-            f"SELECT DISTINCT workspace_id, kind, attribute {self._of_account('attributes')} AND kind IN {{kinds:Array(String)}}",
+            f"SELECT DISTINCT workspace_id, kind, attribute {self._of_account('attributes', account_id)} "
+            "AND kind IN {kinds:Array(String)}",
             parameters={"account": account_id, "kinds": _VALUES},
         ).result_rows
         for workspace_id, kind, attribute in names:
             rows = self._client.query(
                 "SELECT mpid, tupleElement(argMax(tuple(value), (time_ms, sequence, position)), 1), max(time_ms) "
-                f"{self._of_account('attributes')} AND workspace_id = {{workspace:Int64}} AND kind = {{kind:String}} "
+                f"{self._of_account('attributes', account_id)} AND workspace_id = {{workspace:Int64}} AND kind = {{kind:String}} "
                 "AND attribute = {attribute:String} GROUP BY mpid",
                 parameters={"account": account_id, "workspace": workspace_id, "kind": kind, "attribute": attribute},
             ).result_rows
             mpids = np.array([row[0] for row in rows], np.int64)
-            values = [None if row[1] is None else _value_from(row[1]) for row in rows]
+            values = [None if row[1] is None else value_from(row[1]) for row in rows]
             property_ = Property(PropertyKind(kind), attribute) if kind else attribute
             yield int(workspace_id), property_, mpids, values, np.array([row[2] for row in rows], np.int64)
 
@@ -237,7 +234,7 @@ class EventStore:
         """The events of these types of a person with `since_ms <= time < before_ms`, in the order of their messages; the ordinals are 0."""
         rows = self._client.query(
             "SELECT input_id, type, name, time_ms, details, application_version, application_build, platform, os_version "
-            f"{self._of_account('events')} AND type IN {{types:Array(Int16)}} AND mpid = {{mpid:Int64}} "
+            f"{self._of_account('events', account_id)} AND type IN {{types:Array(Int16)}} AND mpid = {{mpid:Int64}} "
             "AND time_ms >= {since:Int64} AND time_ms < {before:Int64} ORDER BY sequence, position",
             parameters={"account": account_id, "mpid": mpid, "types": sorted(types), "since": since_ms, "before": before_ms},
         ).result_rows
@@ -257,7 +254,7 @@ class EventStore:
     def life_of(self, account_id: int, mpid: int) -> list[tuple[int, int, str, int, str]]:
         """(workspace, type, name, time, details) of all events of a person that are kept, in the order in which they were received."""
         rows = self._client.query(
-            f"SELECT workspace_id, type, name, time_ms, details {self._of_account('events')} AND mpid = {{mpid:Int64}} "
+            f"SELECT workspace_id, type, name, time_ms, details {self._of_account('events', account_id)} AND mpid = {{mpid:Int64}} "
             "ORDER BY sequence, position",
             parameters={"account": account_id, "mpid": mpid},
         ).result_rows
@@ -266,7 +263,8 @@ class EventStore:
     def change_times_of(self, account_id: int, mpid: int) -> list[tuple[int, int]]:
         """(workspace, time) of all changes of a person's attributes."""
         rows = self._client.query(
-            f"SELECT DISTINCT workspace_id, time_ms {self._of_account('attributes')} AND mpid = {{mpid:Int64}} ORDER BY time_ms",
+            f"SELECT DISTINCT workspace_id, time_ms {self._of_account('attributes', account_id)} "
+            "AND mpid = {mpid:Int64} ORDER BY time_ms",
             parameters={"account": account_id, "mpid": mpid},
         ).result_rows
         return [(int(workspace_id), int(time_ms)) for workspace_id, time_ms in rows]
@@ -276,7 +274,7 @@ class EventStore:
         heard: dict[int, int] = {}
         for table in _TABLES:
             rows = self._client.query(
-                f"SELECT workspace_id, min(time_ms) {self._of_account(table)} AND mpid = {{mpid:Int64}} GROUP BY workspace_id",
+                f"SELECT workspace_id, min(time_ms) {self._of_account(table, account_id)} AND mpid = {{mpid:Int64}} GROUP BY workspace_id",
                 parameters={"account": account_id, "mpid": mpid},
             ).result_rows
             for workspace_id, time_ms in rows:
@@ -288,22 +286,44 @@ class EventStore:
     ) -> dict[tuple[int, str], list[tuple[int, Value | None]]]:
         """All changes of a person's attributes (workspace, name), with their times, in the order in which they were received."""
         rows = self._client.query(
-            f"SELECT workspace_id, attribute, time_ms, value {self._of_account('attributes')} "
+            f"SELECT workspace_id, attribute, time_ms, value {self._of_account('attributes', account_id)} "
             "AND kind = '' AND attribute IN {names:Array(String)} AND mpid = {mpid:Int64} ORDER BY sequence, position",
             parameters={"account": account_id, "mpid": mpid, "names": sorted({name for _, name in wanted})},
         ).result_rows
         changes: dict[tuple[int, str], list[tuple[int, Value | None]]] = {key: [] for key in wanted}
         for workspace_id, attribute, time_ms, value in rows:
             if (workspace_id, attribute) in changes:
-                changes[workspace_id, attribute].append((int(time_ms), None if value is None else _value_from(value)))
+                changes[workspace_id, attribute].append((int(time_ms), None if value is None else value_from(value)))
         return changes
+
+    # --- people who are one with others
+
+    def told_of(self, account_id: int, mpids: Collection[int]) -> tuple[facts_pb2.EventBatch, list[AttributeRow]]:
+        """All that is kept of these people, in the order in which it was told: their events, and the changes of what is known of them."""
+        whose = f"mpid IN ({', '.join(map(str, mpids))}) ORDER BY sequence, position"
+        events = self._client.query(
+            "SELECT mpid, time_ms, event_id, details, (input_id, workspace_id), (type, name), "
+            "(application_version, application_build, platform, os_version) "
+            f"{self._of_account('events', account_id)} AND {whose}",
+            parameters={"account": account_id},
+        ).result_rows
+        attributes = self._client.query(
+            "SELECT workspace_id, attribute, mpid, time_ms, value, partition, sequence, kind "
+            f"{self._of_account('attributes', account_id)} AND {whose}",
+            parameters={"account": account_id},
+        ).result_rows
+        rows = [
+            AttributeRow(workspace_id, name, mpid, time_ms, value_in(kind, text), partition, sequence, kind)
+            for workspace_id, name, mpid, time_ms, text, partition, sequence, kind in attributes
+        ]
+        return batch_of(events), rows
 
     # --- what is kept in the engine only while it is asked for
 
     def seen(self, account_id: int, workspace_id: int, now_ms: int, *, first: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The first instant at which something is known of each person, or the last; and all that are later than `now_ms`."""
         instants = " UNION ALL ".join(
-            f"SELECT mpid, time_ms {self._of_account(table)} AND workspace_id = {{workspace:Int64}}" for table in _TABLES
+            f"SELECT mpid, time_ms {self._of_account(table, account_id)} AND workspace_id = {{workspace:Int64}}" for table in _TABLES
         )
         edge = "min" if first else "max"
         rows = self._client.query(
@@ -315,8 +335,8 @@ class EventStore:
 
     def places(self, account_id: int, workspace_id: int, now_ms: int) -> tuple[NDArray[np.int64], list[str], NDArray[np.int64]]:
         """Details with the place of each person at the latest time up to `now_ms`; and all that are later."""
-        located = f"{self._of_account('events')} AND workspace_id = {{workspace:Int64}} AND {_LOCATED}"
-        kept = f"{self._of_account('attributes')} AND workspace_id = {{workspace:Int64}} AND kind = '{PLACE}'"
+        located = f"{self._of_account('events', account_id)} AND workspace_id = {{workspace:Int64}} AND {_LOCATED}"
+        kept = f"{self._of_account('attributes', account_id)} AND workspace_id = {{workspace:Int64}} AND kind = '{PLACE}'"
         known = (
             f"SELECT mpid, time_ms, sequence, position, details {located} UNION ALL "
             f"SELECT mpid, time_ms, sequence, position, assumeNotNull(value) AS details {kept}"
@@ -334,7 +354,7 @@ class EventStore:
     ) -> Iterator[tuple[NDArray[np.int64], Sequence[str], Sequence[str], NDArray[np.int64]]]:
         """(MPIDs, names, details, times) of all purchases and refunds, in parts."""
         query = (
-            f"SELECT mpid, name, details, time_ms {self._of_account('events')} AND workspace_id = {{workspace:Int64}} "
+            f"SELECT mpid, name, details, time_ms {self._of_account('events', account_id)} AND workspace_id = {{workspace:Int64}} "
             f"AND type = {event_type_pb2.EVENT_TYPE_COMMERCE} AND name IN ('purchase', 'refund')"
         )
         with self._client.query_column_block_stream(query, parameters={"account": account_id, "workspace": workspace_id}) as blocks:
@@ -344,13 +364,13 @@ class EventStore:
     def identities(self, account_id: int, type_: str) -> tuple[NDArray[np.int64], list[Value | None]]:
         """What was told of people's identities of a type, in order: the identity, or a tuple with one that is gone."""
         rows = self._client.query(
-            f"SELECT mpid, kind, value {self._of_account('attributes')} AND kind IN {{kinds:Array(String)}} "
+            f"SELECT mpid, kind, value {self._of_account('attributes', account_id)} AND kind IN {{kinds:Array(String)}} "
             "AND attribute = {type:String} ORDER BY sequence, position",
             parameters={"account": account_id, "kinds": [PropertyKind.IDENTITY.value, GONE], "type": type_},
         ).result_rows
         values: list[Value | None] = []
         for _, kind, text in rows:
-            identity = str(_value_from(text))
+            identity = str(value_from(text))
             values.append((identity,) if kind == GONE else identity)
         return np.array([row[0] for row in rows], np.int64), values
 
@@ -359,7 +379,7 @@ class EventStore:
     def recall(self, account_id: int, sieves: Sequence[Sieve], since_ms: int) -> Iterator[Recalled]:
         """What the sieves take of the events from `since_ms` on. All are of one source and read the same subjects."""
         match, subjects = sieves[0].match.source, sorted(sieves[0].subjects, key=repr)
-        where = f"{self._of_account('events')} AND type = {{type:Int16}} AND time_ms >= {{since:Int64}}"
+        where = f"{self._of_account('events', account_id)} AND type = {{type:Int16}} AND time_ms >= {{since:Int64}}"
         parameters: dict[str, Any] = {"account": account_id, "type": match.type, "since": since_ms}
         for index, input_id in enumerate(sorted(match.inputs)):
             parameters[f"input{index}"] = input_id
@@ -435,9 +455,11 @@ class EventStore:
         rows = rows.append_column("epoch", pa.array(epochs[rows["partition"].to_numpy()]))
         self._client.insert_arrow(self._layout.name(table), rows)
 
-    def _of_account(self, table: str) -> str:
+    def _of_account(self, table: str, account_id: int) -> str:
         """What every question about an account reads: its rows that count. The parameter `account` is the account."""
-        return f"FROM {self._layout.name(table)} WHERE account_id = {{account:Int64}} AND {counted(self._tenures)}"
+        hidden = self._hidden.get(account_id)
+        counting = counted(self._tenures) + (f" AND NOT ({_hidden(hidden)})" if hidden else "")
+        return f"FROM {self._layout.name(table)} WHERE account_id = {{account:Int64}} AND {counting}"
 
     def _identity(self) -> str:
         """What tells this store from every other: the id that its table of events got when it was made."""
@@ -447,6 +469,12 @@ class EventStore:
                 parameters={"database": self._layout.database},
             ).first_row[0]
         )
+
+
+def _hidden(sequences: Mapping[int, int]) -> str:
+    """The condition for rows of these MPIDs up to a sequence each."""
+    mpids, up_to = (", ".join(map(str, numbers)) for numbers in (sequences.keys(), sequences.values()))
+    return f"mpid IN ({mpids}) AND sequence <= transform(mpid, [{mpids}], [{up_to}], 0)"
 
 
 def _reduced(subject: Subject, parameters: dict[str, Any]) -> str:
@@ -491,73 +519,3 @@ def _column(block: NDArray[Any], index: int, dtype: type[T]) -> NDArray[T]:
     """A column of a block, which is a record array, or a plain matrix where all columns are of one type."""
     column = block[block.dtype.names[index]] if block.dtype.names else block[:, index]
     return np.ascontiguousarray(column).astype(dtype, copy=False)
-
-
-def _positions(events: EventColumns) -> NDArray[np.int64]:
-    """The number of each row in its message; the messages come one after the other."""
-    rows = np.arange(len(events))
-    same = (events.sequences[1:] == events.sequences[:-1]) & (events.partitions[1:] == events.partitions[:-1])
-    begins = np.append(True, ~same)[: len(rows)]
-    return rows - np.maximum.accumulate(np.where(begins, rows, 0))
-
-
-def _events_table(account_id: int, events: EventColumns) -> pa.Table:
-    codes = events.series_codes
-    contexts = list(zip(*events.contexts, strict=True)) or [(), (), (), ()]
-
-    def by_series(values: Sequence[int], type_: pa.DataType) -> pa.Array:
-        return pa.array(np.array(values, np.int64)[codes]).cast(type_)
-
-    def by_context(place: int) -> pa.Array:
-        return pa.array(contexts[place], pa.string()).take(pa.array(events.context_codes))
-
-    return pa.table(
-        {
-            "account_id": pa.array(np.full(len(events), account_id, np.int64)),
-            "workspace_id": by_series(events.workspaces, pa.int64()),
-            "input_id": by_series([series.input_id for series in events.series], pa.int64()),
-            "type": by_series([series.type for series in events.series], pa.int16()),
-            "name": pa.array([series.name for series in events.series], pa.string()).take(pa.array(codes)),
-            "mpid": pa.array(events.mpids),
-            "time_ms": pa.array(events.times_ms),
-            "event_id": pa.array(events.event_ids),
-            "partition": pa.array(events.partitions.astype(np.uint16)),
-            "sequence": pa.array(events.sequences.astype(np.uint64)),
-            "position": pa.array(_positions(events), pa.uint32()),
-            "application_version": by_context(0),
-            "application_build": by_context(1),
-            "platform": by_context(2),
-            "os_version": by_context(3),
-            "details": pa.array(events.details, pa.string()),
-        }
-    )
-
-
-def _attributes_table(account_id: int, rows: Sequence[AttributeRow]) -> pa.Table:
-    return pa.table(
-        {
-            "account_id": pa.array([account_id] * len(rows), pa.int64()),
-            "workspace_id": pa.array([row.workspace_id for row in rows], pa.int64()),
-            "kind": pa.array([row.kind for row in rows], pa.string()),
-            "attribute": pa.array([row.attribute for row in rows], pa.string()),
-            "mpid": pa.array([row.mpid for row in rows], pa.int64()),
-            "time_ms": pa.array([row.time_ms for row in rows], pa.int64()),
-            "value": pa.array([None if row.value is None else _text_of(row.value) for row in rows], pa.string()),
-            "partition": pa.array([row.partition for row in rows], pa.uint16()),
-            "sequence": pa.array([row.sequence for row in rows], pa.uint64()),
-            "position": pa.array(range(len(rows)), pa.uint32()),
-        }
-    )
-
-
-def _text_of(value: Value) -> str:
-    """A value as JSON; a number keeps its digits."""
-    return str(value) if isinstance(value, Decimal) else msgspec.json.encode(value).decode()
-
-
-def _value_from(text: str) -> Value:
-    with contextlib.suppress(ArithmeticError):
-        if text[0] not in '"[tf':
-            return Decimal(text)
-    value: Value = msgspec.json.decode(text)
-    return value

@@ -86,6 +86,15 @@ class Layout:
         """The statement that takes rows out; it ends when they are gone everywhere."""
         return f"DELETE FROM {self._local(table)}{self._on_cluster} WHERE {where} SETTINGS lightweight_deletes_sync = 2"  # noqa: S608 - own conditions
 
+    def delete_later(self, table: str, where: str) -> str:
+        """As `delete`, but it ends at once, and the rows go in the background."""
+        return f"DELETE FROM {self._local(table)}{self._on_cluster} WHERE {where} SETTINGS lightweight_deletes_sync = 0"  # noqa: S608 - own conditions
+
+    @property
+    def mutations(self) -> str:
+        """The table of what goes on in the background."""
+        return f"clusterAllReplicas('{self.cluster}', system.mutations)" if self.cluster else "system.mutations"
+
     def _table(self, table: str, columns: str, order: str) -> list[str]:
         local = self._local(table)
         engine = "MergeTree"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from services.chassis import log as logs
 from services.chassis.bus import Bus
@@ -18,7 +18,7 @@ from services.evaluator.event_store import EventStore
 from services.evaluator.intake import Arrived
 from services.evaluator.population import Population
 from services.evaluator.reader import StreamReader
-from services.evaluator.store import Store
+from services.evaluator.store import EndedRow, Store
 
 log = logs.get(__name__)
 
@@ -76,10 +76,12 @@ async def fill(
     return kept
 
 
-def keep_in(event_store: EventStore, arrived: list[Arrived], partitions: int, now_ms: int) -> None:
-    """Enter messages in the event store as a round does; the index is built from there afterwards."""
+def keep_in(event_store: EventStore, arrived: list[Arrived], ended: Mapping[int, Sequence[EndedRow]], partitions: int, now_ms: int) -> None:
+    """Enter messages in the event store as a round does; the index is built from there afterwards. `ended`: by account, who did by now."""
     by_account: dict[int, list[Arrived]] = defaultdict(list)
     for message in arrived:
         by_account[message.account_id].append(message)
     for account_id, messages in by_account.items():
-        Population(account_id, partitions, now_ms).turn(event_store, messages, now_ms)
+        population = Population(account_id, partitions, now_ms)
+        population.endings.enter((row.mpid, row.into, row.sequence) for row in ended[account_id])
+        population.turn(event_store, messages, now_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -18,6 +19,9 @@ T = TypeVar("T", bound=np.generic)
 
 BATCH_ID_MAX = 64
 _TYPE_MAX = 2**15 - 1  # the event store keeps a type in 16 bits
+# The batch id of what an evaluator tells again, of the one with whom a person is one: how often, and what it was first.
+_AGAIN = re.compile(r"again-(?P<times>\d+)-(?P<told>\d+)-\d+-\d+")
+_AGAIN_MAX = 16
 
 
 class Malformed(Exception):
@@ -40,6 +44,24 @@ class Arrived:
     def rows(self) -> int:
         return len(self.events.mpids) if self.events is not None else len(self.profiles.changes) if self.profiles is not None else 0
 
+    @property
+    def mpids(self) -> NDArray[np.int64]:
+        """Whom each row is about."""
+        changes = self.profiles.changes if self.profiles is not None else ()
+        return np.array(self.events.mpids if self.events is not None else [change.mpid for change in changes], np.int64)
+
+    @property
+    def told_sequence(self) -> int:
+        """Where in the stream this was told for the first time, if an evaluator tells it again; else where it is."""
+        again = _AGAIN.fullmatch(self.batch_id)
+        return int(again["told"]) if again is not None else self.sequence
+
+
+def told_again(source: Arrived, number: int) -> str:
+    """The batch id of what is told again of a source, the number-th of its round."""
+    before = _AGAIN.fullmatch(source.batch_id)
+    return f"again-{int(before['times']) + 1 if before else 1}-{source.told_sequence}-{source.sequence}-{number}"
+
 
 def decode(subject: str, sequence: int, body: bytes, partitions: int) -> Arrived:
     """The message of a subject `muster.events.<partition>` or `muster.profiles.<partition>`, of so many. Raises Malformed."""
@@ -51,14 +73,17 @@ def decode(subject: str, sequence: int, body: bytes, partitions: int) -> Arrived
         raise Malformed(f"not a message of {subject}: {error}") from error
     if not 0 < len(message.batch_id) <= BATCH_ID_MAX or "\0" in message.batch_id:
         raise Malformed(f"a batch id of {len(message.batch_id)} characters: 1 to {BATCH_ID_MAX} can be kept, and no NUL among them")
+    again = _AGAIN.fullmatch(message.batch_id)
+    if again is not None and int(again["times"]) > _AGAIN_MAX:
+        raise Malformed(f"told again {_AGAIN_MAX} times: people of batch {message.batch_id} are merged in a circle")
     if isinstance(message, facts_pb2.EventBatch):
         _check_columns(message)
-        mpids = np.array(message.mpids, np.int64)
         arrived = Arrived(partition, sequence, message.batch_id, message.account_id, message.receive_time_ms, events=message)
     else:
-        mpids = np.array([change.mpid for change in message.changes], np.int64)
         arrived = Arrived(partition, sequence, message.batch_id, message.account_id, message.receive_time_ms, profiles=message)
-    if (partitions_of(message.account_id, mpids, partitions) != partition).any():
+    if not arrived.mpids.all():
+        raise Malformed(f"batch {message.batch_id} tells of nobody: no person has the MPID 0")
+    if (partitions_of(message.account_id, arrived.mpids, partitions) != partition).any():
         raise Malformed(f"batch {message.batch_id} holds people of other partitions: it was cut for another number of partitions")
     return arrived
 

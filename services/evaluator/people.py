@@ -13,16 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.chassis.partition import partitions_of
+from services.evaluator.lookup import Lookup
 
 Ordinals = NDArray[np.int64]
 Mpids = NDArray[np.int64]
 
 UNKNOWN = -1
+RETIRED = 0  # stands in the place of an MPID that is nobody's any more; no person has it
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """People new to a partition, in the order of their local numbers from `first_local` on."""
+    """People new to a partition, in the order of their local numbers from `first_local` on. RETIRED: nobody, any more."""
 
     partition: int
     first_local: int
@@ -35,29 +37,40 @@ class People:
     def __init__(self, account_id: int, partitions: int) -> None:
         self._account_id = account_id
         self.partitions = partitions
-        self._locals = np.zeros(partitions, np.int64)  # how many people each partition has
-        self._mpids: Mpids = np.zeros(1024, np.int64)  # by ordinal; places that no person has stay 0
-        self._runs: list[tuple[Mpids, Ordinals]] = []  # sorted by MPID, merged by size
+        self._locals = np.zeros(partitions, np.int64)  # how many numbers each partition has given
+        self._mpids: Mpids = np.zeros(1024, np.int64)  # by ordinal; 0 where nobody is, or is any more
+        self._ordinals = Lookup(UNKNOWN)
+        self._retired: Ordinals = np.empty(0, np.int64)  # whose MPIDs are known for a last time
 
     def __len__(self) -> int:
-        return int(self._locals.sum())
+        return len(self._ordinals)
 
     def load(self, page: Page) -> Ordinals:
         """Take a stored page back; returns the ordinals of its people."""
-        ordinals = (page.first_local + np.arange(len(page.mpids), dtype=np.int64)) * self.partitions + page.partition
+        ordinals: Ordinals = (page.first_local + np.arange(len(page.mpids), dtype=np.int64)) * self.partitions + page.partition
         self._locals[page.partition] = max(self._locals[page.partition], page.first_local + len(page.mpids))
-        self._enter(page.mpids, ordinals)
+        there = page.mpids != RETIRED
+        mpids, ordinals = page.mpids[there], ordinals[there]
+        self._enter(mpids, ordinals)
         return ordinals
 
     def find(self, mpids: Mpids) -> Ordinals:
         """The ordinal of each MPID, UNKNOWN where there is none."""
-        found = np.full(len(mpids), UNKNOWN, np.int64)
-        for keys, ordinals in self._runs:
-            at = np.searchsorted(keys, mpids)
-            at[at == len(keys)] = 0
-            hit = keys[at] == mpids
-            found[hit] = ordinals[at[hit]]
-        return found
+        return self._ordinals.find(mpids)
+
+    def retire(self, mpids: Mpids) -> Ordinals:
+        """These people are known no longer, and their ordinals are nobody's for good; returns those. Until `forget_retired`, `mpids` still
+        tells who they were."""
+        found = self.find(mpids)
+        ordinals: Ordinals = found[found != UNKNOWN]
+        self._ordinals.remove(mpids)
+        self._retired = np.append(self._retired, ordinals)
+        return ordinals
+
+    def forget_retired(self) -> None:
+        """Nobody needs to be told of them any more."""
+        self._mpids[self._retired] = RETIRED
+        self._retired = self._retired[:0]
 
     def take(self, mpids: Mpids) -> tuple[Ordinals, list[Page]]:
         """The ordinal of each MPID; people seen for the first time get one. Returns also the pages to store."""
@@ -106,12 +119,4 @@ class People:
             grown[: len(self._mpids)] = self._mpids
             self._mpids = grown
         self._mpids[ordinals] = mpids
-        order = np.argsort(mpids)
-        run = (mpids[order], ordinals[order])
-        while self._runs and len(self._runs[-1][0]) < 4 * len(run[0]):
-            older = self._runs.pop()
-            keys = np.concatenate([older[0], run[0]])
-            values = np.concatenate([older[1], run[1]])
-            order = np.argsort(keys, kind="stable")  # two sorted runs: merged in linear time
-            run = (keys[order], values[order])
-        self._runs.append(run)
+        self._ordinals.enter(mpids, ordinals)

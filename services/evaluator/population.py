@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from muster.definition.v1 import audience_pb2, definition_pb2, facts_pb2
+from muster.definition.v1 import audience_pb2, definition_pb2
+from muster.definition.v1 import facts_pb2 as definition_facts
 from muster.definition.v1.account_pb2 import Account, Input
+from muster.ingest.v1 import facts_pb2
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from services.chassis import log as logs
+from services.chassis.publisher import Outgoing
 from services.evaluator import profiles
+from services.evaluator.endings import NOBODY, Ended, Endings, Told, messages_of, pieces_of
 from services.evaluator.engine.audiences import Cycle
 from services.evaluator.engine.compile import Compiled, compile_definition
 from services.evaluator.engine.details import Subject
@@ -37,8 +41,8 @@ from services.evaluator.intake import Arrived, EventColumns, columns_of
 from services.evaluator.journal import Entry, Standing, bitmap_of, locals_of
 from services.evaluator.parts import Part, parts_of
 from services.evaluator.past import past_of
-from services.evaluator.people import UNKNOWN, Mpids, Page, People
-from services.evaluator.store import ActivityRow
+from services.evaluator.people import RETIRED, UNKNOWN, Mpids, Page, People
+from services.evaluator.store import ActivityRow, EndedRow
 
 log = logs.get(__name__)
 
@@ -57,6 +61,8 @@ class Turn:
     activity: list[ActivityRow] = field(default_factory=list)
     changes: dict[int, Changes] = field(default_factory=dict)  # by audience
     ended: dict[int, Ordinals] = field(default_factory=dict)  # audiences that are evaluated no longer, and who was told to be in them
+    gone: list[EndedRow] = field(default_factory=list)  # people who ended
+    messages: list[Outgoing] = field(default_factory=list)  # what is told again of those who stay
 
     def add(self, audience_id: int, changes: Changes) -> None:
         """Count changes that came after what this turn has."""
@@ -73,6 +79,7 @@ class Turn:
                 members if untold is None else np.union1d(np.setdiff1d(members, untold.added), untold.dropped).astype(np.int64)
             )
         both = Turn([*self.pages, *later.pages], [*self.activity, *later.activity], dict(self.changes), ended)
+        both.gone, both.messages = [*self.gone, *later.gone], [*self.messages, *later.messages]
         for audience_id, changes in later.changes.items():
             both.add(audience_id, changes)
         both.changes = {id_: changes for id_, changes in both.changes.items() if changes and id_ not in later.ended}
@@ -106,10 +113,11 @@ class Population:
         # The members last told, by partition, of audiences that are not evaluated, or not yet.
         self._told: dict[int, dict[int, BitMap]] = {}
         self._again = False  # all audiences must be compiled again
+        self.endings = Endings()
 
     # --- definitions
 
-    def learn(self, fact: facts_pb2.DefinitionFact) -> bool:
+    def learn(self, fact: definition_facts.DefinitionFact) -> bool:
         """Take a fact in; what it changes, the next round tells. True where a new population must be built (for another look-back)."""
         match fact.WhichOneof("state"):
             case "account":
@@ -158,6 +166,7 @@ class Population:
             self._inputs[workspace_id].add(input_id)
         for row in activity:
             ordinals = self.people.ordinals_of(row.partition, row.locals)
+            ordinals = ordinals[self.people.mpids(ordinals) != RETIRED]
             self.engine.add_activity(row.workspace_id, self._first_seen(row.workspace_id, ordinals))
         for series, mpids, times in store.events(self.account_id, now_ms - self.look_back_ms):
             self.engine.load_events(series, self.people.find(mpids), times)
@@ -183,14 +192,21 @@ class Population:
     def turn(self, store: EventStore, arrived: Sequence[Arrived], now_ms: int) -> Turn:
         """Take in what has arrived, keep it in the store, and let time pass to `now_ms`."""
         turn = Turn()
-        events = columns_of(arrived)
-        self._know_sources(events)
+        self.people.forget_retired()  # the turn before has told of them
+        self._know_sources(arrived)
         # Before the store has what arrived: a filter that is new finds there just what the engine had before this round.
         self._define(turn)
-        # Most accounts have nothing new in most rounds.
-        by_series, attributes, activity = self._take(turn, store, events, arrived) if arrived else ({}, [], {})
-        for audience_id, changes in self.engine.round(now_ms, by_series, attributes, activity).items():
-            turn.add(audience_id, changes)
+        told: list[Told] = []
+        for piece in pieces_of(arrived, self.endings):
+            # Most accounts have nothing new in most rounds.
+            by_series, attributes, activity = self._take(turn, store, piece.arrived) if piece.arrived else ({}, [], {})
+            at = self.engine.now if piece.ends else now_ms
+            for audience_id, changes in self.engine.round(at, by_series, attributes, activity).items():
+                turn.add(audience_id, changes)
+            told += piece.told
+            if piece.ends:
+                told += self._end(turn, store, piece.ends)
+        turn.messages += messages_of(self.account_id, self.people.partitions, told)
         turn.changes = {audience_id: changes for audience_id, changes in turn.changes.items() if changes}
         return turn
 
@@ -262,10 +278,40 @@ class Population:
 
     # --- inside
 
+    def _end(self, turn: Turn, store: EventStore, ends: Sequence[Ended]) -> Iterable[Told]:
+        """These people are nobody any more; what is to be told again of those with whom they are one."""
+        into = {ended.mpid: ended for ended in ends if ended.into != NOBODY}
+        told: list[Told] = []
+        if into:
+            events, rows = store.told_of(self.account_id, into.keys())
+            changes = facts_pb2.ProfileChanges(changes=profiles.told_again(rows))
+            source = replace(ends[0].source, events=events, profiles=None), replace(ends[0].source, events=None, profiles=changes)
+            told = [Told(part, row, into[mpid].into) for part in source for row, mpid in enumerate(part.mpids.tolist())]
+        mpids = np.array([ended.mpid for ended in ends], np.int64)
+        known = self.people.find(mpids)
+        ordinals = self.people.retire(mpids)
+        self.engine.delete(ordinals)
+        for active in self._active.values():
+            active[ordinals[ordinals < len(active)]] = False
+        for audience_id, parts in self._told.items():  # nobody is evaluated there, so nobody else drops them
+            gone = np.intersect1d(self._told_of(audience_id), ordinals)
+            turn.add(audience_id, Changes(np.empty(0, np.int64), gone))
+            for partition, members in parts.items():
+                members -= bitmap_of(self.people.locals_of(gone[gone % self.people.partitions == partition]))
+        store.hide(self.account_id, {ended.mpid: ended.sequence for ended in ends})
+        self.endings.enter((ended.mpid, ended.into, ended.sequence) for ended in ends)
+        locals_ = [None if ordinal == UNKNOWN else ordinal // self.people.partitions for ordinal in known.tolist()]
+        turn.gone += [
+            EndedRow(ended.source.partition, ended.mpid, ended.into, ended.sequence, local)
+            for ended, local in zip(ends, locals_, strict=True)
+        ]
+        return told
+
     def _take(
-        self, turn: Turn, store: EventStore, events: EventColumns, arrived: Sequence[Arrived]
+        self, turn: Turn, store: EventStore, arrived: Sequence[Arrived]
     ) -> tuple[dict[Series, EventRows], list[AttributeChange], dict[int, Ordinals]]:
         """Give people their ordinals and keep what has arrived: events by series, changes of attributes, and who is new to a workspace."""
+        events = columns_of(arrived)
         messages = [message for message in arrived if message.profiles is not None and message.profiles.changes]
         mpids = np.concatenate([events.mpids, *[np.array([c.mpid for c in m.profiles.changes], np.int64) for m in messages if m.profiles]])
         ordinals, turn.pages = self.people.take(mpids) if len(mpids) else (mpids, [])
@@ -379,10 +425,11 @@ class Population:
             inputs.add(source.input_id)
             self._again = bool(self.audiences)
 
-    def _know_sources(self, events: EventColumns) -> None:
+    def _know_sources(self, arrived: Sequence[Arrived]) -> None:
         # An input's first events may come before the fact that tells of it.
-        for series, workspace_id in zip(events.series, events.workspaces, strict=True):
-            self._know_input(Input(input_id=series.input_id, workspace_id=workspace_id))
+        sources = [source for message in arrived if message.events is not None for source in message.events.sources]
+        for workspace_id, input_id in dict.fromkeys((source.workspace_id, source.input_id) for source in sources):
+            self._know_input(Input(input_id=input_id, workspace_id=workspace_id))
 
     def _first_seen(self, workspace_id: int, ordinals: Ordinals) -> Ordinals:
         """Those of the ordinals that had no activity in the workspace before; they have from now on."""
@@ -403,7 +450,7 @@ class Population:
         return {workspace_id: people for workspace_id, people in first.items() if len(people)}
 
 
-def look_back_of(facts: Iterable[facts_pb2.DefinitionFact]) -> int:
+def look_back_of(facts: Iterable[definition_facts.DefinitionFact]) -> int:
     """The look-back, in milliseconds, that the facts of an account give it."""
     account = next((fact.account for fact in facts if fact.WhichOneof("state") == "account"), Account())
     return (account.look_back_days or DEFAULT_LOOK_BACK_DAYS) * DAY_MS

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+import msgspec
 import numpy as np
 from muster.ingest.v1 import facts_pb2
 
@@ -23,7 +24,8 @@ from services.evaluator.engine.facts import (
     consent,
     property_of,
 )
-from services.evaluator.event_store import GONE, HERE, AttributeRow, EventStore, value_of
+from services.evaluator.event_rows import GONE, HERE, PLACE, AttributeRow, attribute_of, value_of
+from services.evaluator.event_store import EventStore
 from services.evaluator.intake import Arrived, EventColumns
 from services.evaluator.people import People
 from services.evaluator.readings import LOCATION_MARK, amount_of, pays, point_of
@@ -59,12 +61,51 @@ def rows_of(message: Arrived, change: facts_pb2.ProfileChange) -> list[Attribute
         told.append((PropertyKind.CONSENT.value, name, state.consented, state.time_ms or time_ms))
     told += [(GONE, str(int(identity.type)), identity.value, time_ms) for identity in change.removed_identities]
     told += [(_IDENTITY, str(int(identity.type)), identity.value, time_ms) for identity in change.added_identities]
+    if change.HasField("location"):
+        place = {"location": {"latitude": change.location.latitude, "longitude": change.location.longitude}}
+        told.append((PLACE, "", msgspec.json.encode(place).decode(), time_ms))
     if not any(time == time_ms for _, _, _, time in told):
         told.append((HERE, "", None, time_ms))
     return [
         AttributeRow(change.workspace_id, name, change.mpid, time, value, message.partition, message.sequence, kind)
         for kind, name, value, time in told
     ]
+
+
+def told_again(rows: Sequence[AttributeRow]) -> list[facts_pb2.ProfileChange]:
+    """The reverse: changes that say it all, in its order; of identities those that are left, at the end."""
+    changes: list[facts_pb2.ProfileChange] = []
+    identities: dict[tuple[int, str, str], AttributeRow] = {}
+    for row in rows:
+        attribution = row.kind == PropertyKind.ATTRIBUTION.value
+        if not (attribution and row.attribute == "campaign"):  # a row of its own, which follows that of the publisher
+            changes.append(facts_pb2.ProfileChange(mpid=row.mpid, workspace_id=row.workspace_id, time_ms=row.time_ms))
+        change, text = changes[-1], str(row.value)
+        match row.kind:
+            case "" if row.value is not None:
+                change.set_attributes[row.attribute].CopyFrom(attribute_of(row.value))
+            case "":
+                change.removed_attributes.append(row.attribute)
+            case PropertyKind.DEVICE.value:
+                setattr(change.device, row.attribute, text)
+            case PropertyKind.ATTRIBUTION.value:
+                change.attribution.SetInParent()
+                setattr(change.attribution, row.attribute, "" if row.value is None else text)
+            case PropertyKind.CONSENT.value:
+                regulation, purpose = row.attribute.split("\n")
+                change.consents.add(regulation=regulation, purpose=purpose, consented=bool(row.value), time_ms=row.time_ms)
+            case PropertyKind.IDENTITY.value:
+                identities[row.mpid, row.attribute, text] = row
+            case kind if kind == GONE:
+                identities.pop((row.mpid, row.attribute, text), None)
+            case kind if kind == PLACE:
+                point = point_of(text)
+                if point is not None:
+                    change.location.latitude, change.location.longitude = point
+    for row in identities.values():
+        changes.append(facts_pb2.ProfileChange(mpid=row.mpid, workspace_id=row.workspace_id, time_ms=row.time_ms))
+        changes[-1].added_identities.add(type=int(row.attribute), value=str(row.value))
+    return changes
 
 
 def changes_of(engine: Engine, events: EventColumns, at: Ordinals, rows: Sequence[tuple[int, AttributeRow]]) -> list[AttributeChange]:
@@ -89,6 +130,10 @@ def changes_of(engine: Engine, events: EventColumns, at: Ordinals, rows: Sequenc
                 there = np.array([place for place, point in points if point is not None], np.int64)
                 values = [point for _, point in points if point is not None]
                 changes.append(AttributeChange(workspace, property_, at[there], values, events.times_ms[there]))
+                for ordinal, row in rows:
+                    if row.kind == PLACE and row.workspace_id == workspace:
+                        place = [point_of(str(row.value))]
+                        changes.append(AttributeChange(workspace, property_, np.array([ordinal]), place, np.array([row.time_ms])))
             case PropertyKind.LIFETIME_VALUE:
                 paying = np.array([pays(series.type, series.name) for series in events.series], np.bool_)[events.series_codes[own]]
                 own = own[paying]
@@ -142,7 +187,7 @@ def _sets(ordinals: Ordinals, told: Sequence[Value | None]) -> Column:
 def _values(rows: Sequence[tuple[int, AttributeRow]]) -> Iterator[AttributeChange]:
     columns: dict[tuple[int, str, str], list[tuple[int, Value | None, int]]] = defaultdict(list)
     for ordinal, row in rows:
-        if row.kind not in (HERE, GONE, _IDENTITY):
+        if row.kind not in (HERE, GONE, PLACE, _IDENTITY):
             columns[row.workspace_id, row.kind, row.attribute].append((ordinal, row.value, row.time_ms))
     for (workspace, kind, name), column in columns.items():
         ordinals, values, times = zip(*column, strict=True)

@@ -48,6 +48,8 @@ T = TypeVar("T")
 
 _FETCH_MESSAGES = 256
 _KEEP_BATCH_IDS_MS = 7 * DAY_MS
+_KEEP_ENDED_MS = 62 * DAY_MS  # twice as long as the stream keeps what may still be told of them
+_ERASE_MS = 5_000
 _HOUR_MS = 3_600_000
 _COMPACT_ROWS = 1_000
 _BUILT_WITHIN_SECONDS = 2.0
@@ -96,6 +98,8 @@ class Rounds:
         self._journal_bytes = 0
         self._batch_ids_forgotten_ms = 0
         self._events_forgotten_ms = 0
+        self._erased_ms = 0
+        self._erasing: dict[int, int] = {}  # partition -> the sequence up to which people ended who are being erased
         self._stopping = False
         self._ended = asyncio.Event()
         self._ended.set()
@@ -190,6 +194,10 @@ class Rounds:
                 raise Starting("The leases of this evaluator's partitions have ended.")
             return answer
 
+    async def flush(self) -> None:
+        """Wait until what was committed is published."""
+        await self._relay.flush()
+
     @contextlib.asynccontextmanager
     async def quiet(self) -> AsyncIterator[None]:
         """No round runs meanwhile."""
@@ -237,6 +245,7 @@ class Rounds:
             self._first.clear()
             self._inbox.clear()
             self._waiting_rows = self.pending = 0
+            self._erasing = {}
             await self._ownership.give_up(given)
             taken = await self._take_over()
             self.as_of_ms = max(self._clock.now_ms(), self.as_of_ms)
@@ -260,7 +269,8 @@ class Rounds:
         taken = await self._store.take_over(self._owned, store.id)
         self._positions = {partition: one.position for partition, one in taken.items()}
         tenures = {partition: Tenure(one.position.epoch, one.stored, one.before) for partition, one in taken.items()}
-        removed = await self._in_thread(lambda: store.take_over(tenures))
+        hidden = await self._store.not_erased(self._owned, store.id)
+        removed = await self._in_thread(lambda: store.take_over(tenures, hidden))
         if removed:
             log.info("uncommitted_events_removed", events=removed)
         gaps = {p: (one.stored, one.position.sequence) for p, one in taken.items() if one.stored < one.position.sequence}
@@ -271,7 +281,8 @@ class Rounds:
 
     async def _keep(self, arrived: list[Arrived]) -> None:
         store = self._store_of_events()
-        await self._in_thread(lambda: keep_in(store, arrived, self._settings.partitions, self._clock.now_ms()))
+        ended = {account_id: await self._store.ended(account_id, self._owned) for account_id in {message.account_id for message in arrived}}
+        await self._in_thread(lambda: keep_in(store, arrived, ended, self._settings.partitions, self._clock.now_ms()))
 
     async def _unfit(self) -> frozenset[int]:
         return await unfit(self._bus, self._store, self._store_of_events().id, self._settings.partitions)
@@ -298,6 +309,7 @@ class Rounds:
         known = await self._store.definitions(account_id)
         population = Population(account_id, self._settings.partitions, self.as_of_ms, look_back_of(known), store)
         pages, activity = await self._store.people(account_id, owned), await self._store.activity(account_id, owned)
+        population.endings.enter((row.mpid, row.into, row.sequence) for row in await self._store.ended(account_id, owned))
         if len(pages) + len(activity) > _COMPACT_ROWS:
             await self._store.compact(account_id, self._positions)
         standings, unfolded = await self._store.standings(account_id, owned)
@@ -370,13 +382,30 @@ class Rounds:
             async with self._news:
                 self.count += 1
                 self._news.notify_all()
+        await self._erase(now_ms)
         if now_ms - self._batch_ids_forgotten_ms > _HOUR_MS:
             self._batch_ids_forgotten_ms = now_ms
             await self._store.forget_batches(before_ms=now_ms - _KEEP_BATCH_IDS_MS)
+            await self._store.forget_ended(before_ms=now_ms - _KEEP_ENDED_MS)
             await self._in_thread(lambda: [account.population.engine.forget(now_ms) for account in self._accounts.values()])
         if now_ms - self._events_forgotten_ms > DAY_MS:
             self._events_forgotten_ms = now_ms
             await self._forget_events(now_ms)
+
+    async def _erase(self, now_ms: int) -> None:
+        """Take what is left of people who ended out of the event store: it does so in the background, and is looked after now and then."""
+        if now_ms - self._erased_ms < _ERASE_MS:
+            return
+        self._erased_ms = now_ms
+        store = self._store_of_events()
+        if not self._erasing:
+            self._erasing = {partition: position.sequence for partition, position in self._positions.items()}
+        erased = await self._in_thread(store.erase)
+        if erased:
+            await self._store.erased(store.id, self._erasing)
+            log.info("people_erased", people=erased)
+        if erased is not None:
+            self._erasing = {}
 
     async def _forget_events(self, now_ms: int) -> None:
         # An explanation tells since when, and for that looks at another look-back before the one that counts.
@@ -422,6 +451,8 @@ class Rounds:
         for account_id, turn in turns.items():
             commit.pages += [(account_id, page) for page in turn.pages]
             commit.activity += [(account_id, row) for row in turn.activity]
+            commit.ended += [(account_id, row) for row in turn.gone]
+            commit.messages += turn.messages
             if not entries[account_id]:
                 continue
             account = self._accounts[account_id]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ from services.chassis.outbox import Outbox
 from services.chassis.publisher import Outgoing
 from services.evaluator import journal, tables
 from services.evaluator.journal import Locals, Standing
-from services.evaluator.people import Page
+from services.evaluator.people import RETIRED, Page
 from services.evaluator.statistics import Minute
 
 _CHUNK = 500
@@ -79,6 +79,17 @@ class ActivityRow:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedRow:
+    """Somebody who was deleted, or is one with another (`into`, else 0): nothing counts that was told of them up to the sequence."""
+
+    partition: int
+    mpid: int
+    into: int
+    sequence: int
+    local: int | None = None  # their number, where they had one: it is nobody's any more
+
+
+@dataclass(frozen=True, slots=True)
 class MembersRow:
     """The members of an audience in a partition, to replace all earlier ones."""
 
@@ -98,6 +109,7 @@ class Commit:
     batches: dict[str, int] = field(default_factory=dict)  # batch id -> the sequence of the message that counts
     pages: list[tuple[int, Page]] = field(default_factory=list)  # (account, page)
     activity: list[tuple[int, ActivityRow]] = field(default_factory=list)  # (account, row)
+    ended: list[tuple[int, EndedRow]] = field(default_factory=list)  # (account, row)
     changes: list[tuple[int, int, int, bytes]] = field(default_factory=list)  # (account, partition, round, payload)
     folded: list[MembersRow] = field(default_factory=list)
     forget_changes: dict[tuple[int, int], int] = field(default_factory=dict)  # (account, partition) -> up to this round
@@ -180,6 +192,39 @@ class Store:
         """Who has activity where, in an account."""
         async with self._database.read() as connection:
             return await self._activity(connection, account_id, partitions)
+
+    async def ended(self, account_id: int, partitions: Collection[int]) -> list[EndedRow]:
+        """The people of an account who ended, as long as that is kept."""
+        table = tables.ended
+        own = (table.c.account_id == account_id) & table.c.partition.in_(list(partitions))
+        async with self._database.read() as connection:
+            rows = await connection.execute(select(table).where(own))
+            return [EndedRow(row.partition, row.mpid, row.into_mpid, row.sequence) for row in rows]
+
+    async def not_erased(self, partitions: Collection[int], store_id: str) -> dict[int, dict[int, int]]:
+        """Of whom this event store may still hold something that counts no longer: by account, the sequence of each MPID's end."""
+        table, stored = tables.ended, tables.stored
+        own = table.c.partition.in_(list(partitions))
+        of_store = (stored.c.partition == table.c.partition) & (stored.c.store_id == store_id)
+        query = select(table).outerjoin(stored, of_store).where(own & (table.c.sequence > func.coalesce(stored.c.erased, 0)))
+        hidden: dict[int, dict[int, int]] = defaultdict(dict)
+        async with self._database.read() as connection:
+            for row in await connection.execute(query):
+                hidden[row.account_id][row.mpid] = row.sequence
+        return hidden
+
+    async def erased(self, store_id: str, sequences: Mapping[int, int]) -> None:
+        """The event store holds nothing any more of who ended up to this sequence of each partition."""
+        table = tables.stored
+        async with self._database.transaction() as connection:
+            for partition, sequence in sequences.items():
+                own = (table.c.store_id == store_id) & (table.c.partition == partition)
+                await connection.execute(update(table).where(own).values(erased=sequence))
+
+    async def forget_ended(self, *, before_ms: int) -> None:
+        """Drop what is known of who ended before that instant."""
+        async with self._database.transaction() as connection:
+            await connection.execute(delete(tables.ended).where(tables.ended.c.end_time_ms < before_ms))
 
     async def compact(self, account_id: int, positions: dict[int, Position]) -> None:
         """Put an account's pages of people, and its activity, together where rounds left many small ones; what they say stays the same.
@@ -317,6 +362,36 @@ class Store:
         if rows:
             await connection.execute(upsert(tables.stored, keys=["store_id", "partition"], update=["sequence"]), rows)
 
+    async def _end(self, connection: AsyncConnection, commit: Commit) -> None:
+        """After the pages of the round: somebody may come and go in one."""
+        if not commit.ended:
+            return
+        rows = {
+            (account_id, row.mpid): {
+                "account_id": account_id,
+                "partition": row.partition,
+                "mpid": row.mpid,
+                "into_mpid": row.into,
+                "sequence": row.sequence,
+                "end_time_ms": commit.take_time_ms,
+            }
+            for account_id, row in commit.ended
+        }
+        keys = ["account_id", "partition", "mpid"]
+        await connection.execute(upsert(tables.ended, keys=keys, update=["into_mpid", "sequence", "end_time_ms"]), list(rows.values()))
+        table = tables.people
+        for account_id, row in commit.ended:
+            if row.local is None:
+                continue
+            own = (table.c.account_id == account_id) & (table.c.partition == row.partition)
+            page = own & (table.c.first_local <= row.local)
+            found = await connection.execute(select(table).where(page).order_by(table.c.first_local.desc()).limit(1))
+            kept = found.one()
+            mpids = np.frombuffer(kept.mpids, "<i8").copy()
+            mpids[row.local - kept.first_local] = RETIRED
+            of_page = own & (table.c.first_local == kept.first_local)
+            await connection.execute(update(table).where(of_page).values(mpids=mpids.tobytes()))
+
     async def _people(self, connection: AsyncConnection, account_id: int, partitions: Collection[int]) -> list[Page]:
         table = tables.people
         own = (table.c.account_id == account_id) & table.c.partition.in_(list(partitions))
@@ -336,6 +411,7 @@ class Store:
             await connection.execute(insert_ignore(tables.batches, keys=["batch_id"]), taken)
         if commit.pages:
             await connection.execute(tables.people.insert(), [_page_row(account_id, page) for account_id, page in commit.pages])
+        await self._end(connection, commit)
         if commit.activity:
             rows = [_activity_row(account_id, row, commit.moves[row.partition][1].round) for account_id, row in commit.activity]
             await connection.execute(tables.activity.insert(), rows)

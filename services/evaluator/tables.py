@@ -41,13 +41,15 @@ takeovers = Table(
     Column("sequence", BigInteger, nullable=False),
 )
 
-# Up to where each event store holds a partition whole. With a store for each process, a new owner's may lack what others took.
+# Up to where each event store holds a partition whole. With a store for each process, a new owner's may lack what others took. Of
+# who ended up to `erased` it holds nothing any more.
 stored = Table(
     "stored",
     metadata,
     Column("store_id", String(64), primary_key=True),
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("sequence", BigInteger, nullable=False),
+    Column("erased", BigInteger, nullable=False, server_default="0"),
 )
 
 # Batches taken, so that one which is published again after a crash of its sender counts once; `sequence` is the one that counted.
@@ -60,7 +62,7 @@ batches = Table(
     Index("ix_batches_take_time_ms", "take_time_ms"),
 )
 
-# People by partition in the order of their local numbers; `mpids` is packed int64, little-endian.
+# People by partition in the order of their local numbers; `mpids` is packed int64, little-endian, 0 for somebody who ended.
 people = Table(
     "people",
     metadata,
@@ -68,6 +70,20 @@ people = Table(
     Column("partition", Integer, primary_key=True),
     Column("first_local", BigInteger, primary_key=True),
     Column("mpids", LargeBinary, nullable=False),
+)
+
+# Who ended: nothing counts that was told of the MPID up to that sequence of the stream. `into_mpid` is whom they are one with; 0: they
+# were deleted.
+ended = Table(
+    "ended",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("mpid", BigInteger, primary_key=True),
+    Column("into_mpid", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    ms_column("end_time_ms"),
+    Index("ix_ended_end_time_ms", "end_time_ms"),
 )
 
 # Who had their first activity in a workspace in a round, by packed local numbers (uint32): the candidates of its audiences, for good.

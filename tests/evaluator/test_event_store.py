@@ -19,7 +19,8 @@ from services.evaluator.engine.sieve import Sieve, SieveEntry
 from services.evaluator.engine.strings import StringTest, Way
 from services.evaluator.engine.tree import Match
 from services.evaluator.engine.values import Comparison, ExistsTest, NumberTest, TextTest
-from services.evaluator.event_store import AttributeRow, EventStore
+from services.evaluator.event_rows import AttributeRow
+from services.evaluator.event_store import EventStore
 from services.evaluator.event_tables import Tenure
 from services.evaluator.intake import EventColumns
 from services.evaluator.readings import point_of

@@ -14,7 +14,8 @@ from services.evaluator.engine.facts import Point, Property, PropertyKind, Serie
 from services.evaluator.engine.periods import Window
 from services.evaluator.engine.tree import AttributeDate, AttributeTest, Criterion, EventCount, Match
 from services.evaluator.engine.values import ExistsTest
-from services.evaluator.event_store import AttributeRow, EventStore
+from services.evaluator.event_rows import AttributeRow
+from services.evaluator.event_store import EventStore
 from services.evaluator.event_tables import Tenure
 from services.evaluator.intake import EventColumns
 from services.evaluator.past import past_of

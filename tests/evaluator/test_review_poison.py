@@ -49,6 +49,7 @@ BAD = [
     batch(kinds=[facts_pb2.EventKind(type=70_000)]),  # type: ignore[arg-type]
     batch(kinds=[facts_pb2.EventKind(type=-1)]),  # type: ignore[arg-type]
     batch(mpids=[STRANGER]),
+    batch(mpids=[0]),
     batch(details=[]),
     batch(kind_indexes=[1]),
 ]
@@ -120,7 +121,7 @@ async def test_extreme_times_names_and_people_are_kept_over_a_restart(home: Home
     await home.world.audience(1, definition_pb2.Definition(root=criterion(INSTALL)))
     await home.world.audience(2, definition_pb2.Definition(root=criterion(SESSION_START, fewer_than=2)))
     extremes = [-(2**63), -(2**63) + 1, -1, 0, 1, 2**62, 2**63 - 1]
-    people = [0, -1, 1, -(2**63), 2**63 - 1]
+    people = [-1, 1, -(2**63), 2**63 - 1]
     happenings = [Happening(mpid, time, SESSION_START) for mpid in people for time in [*extremes, now]]
     happenings += [Happening(mpid, now, INSTALL, name) for mpid in people for name in ["", "\0", "a\0b", "x" * 300, "🧭", "'\\"]]
     async with home.evaluator():

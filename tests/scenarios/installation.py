@@ -243,12 +243,14 @@ class Services:
     # --- answers
 
     async def round(self, instant: int) -> None:
-        """Wait until the evaluator has taken all that was sent, and is at this instant."""
-        sequence = (await self.bus.jetstream.stream_info(EVENTS)).state.last_seq
+        """Wait until the evaluator has taken all that was sent, also by itself, and is at this instant."""
         async with asyncio.timeout(60):
             while True:
+                sequence = (await self.bus.jetstream.stream_info(EVENTS)).state.last_seq
                 if self.rounds.positions[0].sequence >= sequence and self.rounds.as_of_ms >= instant:
-                    return
+                    await self.rounds.flush()
+                    if (await self.bus.jetstream.stream_info(EVENTS)).state.last_seq == sequence:
+                        return
                 await asyncio.sleep(0.005)
 
     async def look(self, home: Home) -> None:

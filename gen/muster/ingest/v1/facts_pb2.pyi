@@ -247,13 +247,16 @@ class ProfileChange(_message.Message):
     ATTRIBUTION_FIELD_NUMBER: _builtins.int
     MERGED_INTO_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
+    LOCATION_FIELD_NUMBER: _builtins.int
     mpid: _builtins.int
     workspace_id: _builtins.int
     input_id: _builtins.int
     time_ms: _builtins.int
     """When it holds from."""
     merged_into: _builtins.int
-    """Not 0: the person is one with that one from now on."""
+    """Not 0: the person is one with that one from now on. A change that says so, or `deleted`, says nothing else; nor does its message, of that
+    person.
+    """
     deleted: _builtins.bool
     @_builtins.property
     def set_attributes(self) -> _containers.MessageMap[_builtins.str, _identity_pb2.AttributeValue]: ...
@@ -271,6 +274,10 @@ class ProfileChange(_message.Message):
     def consents(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Consent]: ...
     @_builtins.property
     def attribution(self) -> _event_pb2.Attribution: ...
+    @_builtins.property
+    def location(self) -> _event_pb2.Location:
+        """Where the person was, by an event that is kept no longer."""
+
     def __init__(
         self,
         *,
@@ -287,10 +294,11 @@ class ProfileChange(_message.Message):
         attribution: _event_pb2.Attribution | None = ...,
         merged_into: _builtins.int = ...,
         deleted: _builtins.bool = ...,
+        location: _event_pb2.Location | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "device", b"device"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "device", b"device", "location", b"location"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_identities", b"added_identities", "attribution", b"attribution", "consents", b"consents", "deleted", b"deleted", "device", b"device", "input_id", b"input_id", "merged_into", b"merged_into", "mpid", b"mpid", "removed_attributes", b"removed_attributes", "removed_identities", b"removed_identities", "set_attributes", b"set_attributes", "time_ms", b"time_ms", "workspace_id", b"workspace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_identities", b"added_identities", "attribution", b"attribution", "consents", b"consents", "deleted", b"deleted", "device", b"device", "input_id", b"input_id", "location", b"location", "merged_into", b"merged_into", "mpid", b"mpid", "removed_attributes", b"removed_attributes", "removed_identities", b"removed_identities", "set_attributes", b"set_attributes", "time_ms", b"time_ms", "workspace_id", b"workspace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
