@@ -112,7 +112,6 @@ class Ownership:
         self._me = Announcement(name, self._instance, "")
         self._turn = asyncio.Lock()
         self._stopping = asyncio.Event()
-        self.changed = asyncio.Event()
         self.table = Table()
 
     @property
@@ -220,12 +219,12 @@ class Ownership:
                 log.warning("leases_not_renewed", error=repr(error))
             if self.held != before:
                 log.info("partitions_held", partitions=sorted(self.held))
-                self.changed.set()
 
     async def _try_renew(self) -> None:
-        self._me = Announcement(self._name, self._instance, self._address(), tuple(sorted(await self._unfit())))
+        # First: what follows asks the database too, and the leases must not end because that is away.
         for partition in sorted(self._revisions):
             await self._hold(partition, self._revisions[partition])
+        self._me = Announcement(self._name, self._instance, self._address(), tuple(sorted(await self._unfit())))
         table = await self.refresh()
         known = table.replicas.get(self._name)
         if known is not None and known.instance > self._instance:

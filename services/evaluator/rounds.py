@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -130,6 +130,7 @@ class Rounds:
                         await asyncio.wait_for(self._arrived.wait(), self._settings.round_seconds)
                     await self._round()
                 except Replaced as fault:
+                    self._built.clear()  # the engine is ahead of what is committed
                     log.warning("replaced", reason=str(fault))
                     await self._ownership.check()
                     await self._build_owned()
@@ -184,6 +185,8 @@ class Rounds:
         if not self._built.is_set():
             raise Starting("This evaluator is building its index.")
         async with self._committed:
+            if not self._built.is_set():
+                raise Starting("This evaluator is building its index.")
             if of is not None and of != self._owned:
                 raise Starting("Partitions are moving between evaluators.")
             if account_id not in self._accounts:
@@ -296,9 +299,11 @@ class Rounds:
 
     async def _stop_reading(self) -> None:
         if self._intake is not None:
-            self._intake.cancel()
-            await asyncio.wait([self._intake])
-            self._intake = None
+            intake, self._intake = self._intake, None
+            intake.cancel()
+            await asyncio.wait([intake])
+            if not intake.cancelled():
+                intake.result()  # what it failed with before
         if self._reader is not None:
             await self._reader.stop()
             self._reader = None
@@ -343,7 +348,7 @@ class Rounds:
                     await self._bury(message, str(fault))
                     arrived = Arrived(partition, message.stream_sequence, "", 0, 0)
                 self._inbox.append((arrived, message.pending))
-                self._waiting_rows += arrived.rows
+                self._waiting_rows += max(1, arrived.rows)
                 self._arrived.set()
 
     async def _bury(self, message: Message, reason: str) -> None:
@@ -353,7 +358,7 @@ class Rounds:
         self._arrived.clear()
         taken, rows = 0, 0
         while taken < len(self._inbox) and rows < self._settings.round_events_max:
-            rows += self._inbox[taken][0].rows
+            rows += max(1, self._inbox[taken][0].rows)
             taken += 1
         batch, self._inbox = self._inbox[:taken], self._inbox[taken:]
         self._waiting_rows -= rows
@@ -364,7 +369,8 @@ class Rounds:
             now_ms = max(self._clock.now_ms(), self.as_of_ms)
             arrived = [message for message, _ in batch]
             began = time.monotonic()
-            known = set(await self._store.counted({message.batch_id for message in arrived if message.batch_id}))
+            batch_ids = {message.batch_id for message in arrived if message.batch_id}
+            known = set(await _patiently(lambda: self._store.counted(batch_ids)))
             fresh = _once(arrived, known)
             turns = await self._in_thread(lambda: self._turn(fresh, now_ms))
             computed = time.monotonic()
@@ -502,19 +508,17 @@ class Rounds:
                 audience_id, partitions = account.folding.popitem()
                 left -= 1
                 for partition, members in account.population.members_by_partition(audience_id, partitions).items():
+                    commit.moves.setdefault(partition, (self._positions[partition], self._positions[partition]))  # only its owner may
                     standing = Standing(account.population.rounds[audience_id, partition], members)
                     commit.folded.append(MembersRow(account_id, audience_id, partition, standing))
             if not account.folding:
                 commit.forget_changes |= {(account_id, partition): round_ for partition, round_ in account.fold_until.items()}
+                for partition in account.fold_until:
+                    commit.moves.setdefault(partition, (self._positions[partition], self._positions[partition]))
                 account.fold_until.clear()
 
     async def _write(self, commit: Commit) -> None:
-        """Commit, for as long as the database takes to come back."""
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(DatabaseUnavailable), wait=wait_random_exponential(0.1, max=5), reraise=True
-        ):
-            with attempt:
-                await self._store.commit(commit)
+        await _patiently(lambda: self._store.commit(commit))
         self._positions |= {partition: end for partition, (_, end) in commit.moves.items()}
 
     def _store_of_events(self) -> EventStore:
@@ -524,6 +528,16 @@ class Rounds:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
+    """Do it, however long the database takes to come back."""
+
+    async def attempt() -> T:  # tenacity wants a coroutine function
+        return await work()
+
+    patient = AsyncRetrying(retry=retry_if_exception_type(DatabaseUnavailable), wait=wait_random_exponential(0.1, max=5), reraise=True)
+    return await patient(attempt)
 
 
 def _learn(population: Population, facts: Sequence[facts_pb2.DefinitionFact]) -> bool:
