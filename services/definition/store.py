@@ -16,13 +16,23 @@ from services.chassis.errors import Conflict
 from services.chassis.outbox import Outbox
 
 from . import tables
-from .domain.accounts import Account, AccountNotFound, Input, InputKind, InputState, UnknownInput, UnknownWorkspace, Workspace
+from .domain.accounts import (
+    Account,
+    AccountNotFound,
+    Input,
+    InputKind,
+    InputState,
+    UnknownInput,
+    UnknownWorkspace,
+    Workspace,
+)
 from .domain.audiences import Audience, AudienceNotFound, Revision, RevisionNotFound
 from .domain.etags import StaleEtag
 from .domain.idempotency import Create
 from .domain.lifecycle import State
 from .domain.listing import AudienceQuery, Page, Position, SortKey
 from .domain.nesting import used_by
+from .domain.overrides import AttributeKind, AttributeOverride, AttributeType
 from .domain.texts import folded
 from .domain.validation import OtherAudience, Surroundings
 from .facts import Thing, fact_of
@@ -59,12 +69,12 @@ class Scope:
         row = await self._by_id(tables.workspaces, workspace_id)
         if row is None:
             raise UnknownWorkspace(f"There is no workspace {workspace_id} in this account.", workspace_id=workspace_id)
-        return Workspace(**row)
+        return _workspace(row)
 
     async def workspaces(self, *, after: int, limit: int) -> Page[Workspace]:
         """A page in the order of ids, from the one behind `after`."""
         rows = await self._page(tables.workspaces, tables.workspaces.c.workspace_id, after, limit)
-        return Page.of([Workspace(**row) for row in rows], limit)
+        return Page.of([_workspace(row) for row in rows], limit)
 
     async def input(self, input_id: int) -> Input:
         """Raises UnknownInput."""
@@ -151,16 +161,16 @@ class Scope:
 
     async def surroundings(self, account: Account, audience: Audience) -> Surroundings:
         """What the definition of this audience is judged against."""
-        workspaces = await self._connection.scalars(
-            select(tables.workspaces.c.workspace_id).where(tables.workspaces.c.account_id == self.account_id)
-        )
+        rows = await self._all(select(tables.workspaces).where(tables.workspaces.c.account_id == self.account_id))
+        workspaces = [_workspace(row) for row in rows]
         inputs = await self._connection.execute(
             select(tables.inputs.c.input_id, tables.inputs.c.workspace_id).where(tables.inputs.c.account_id == self.account_id)
         )
         return Surroundings(
             look_back_days=account.look_back_days,
-            workspaces=frozenset(workspaces),
+            workspaces=frozenset(workspace.workspace_id for workspace in workspaces),
             inputs={row.input_id: row.workspace_id for row in inputs},
+            types={(one.workspace_id, it.kind, it.attribute): it.type for one in workspaces for it in one.attribute_overrides},
             audiences=await self._other_audiences(),
             audience_id=audience.audience_id,
             workspace_ids=audience.workspace_ids,
@@ -236,8 +246,11 @@ class Transaction(Scope):
 
     async def add_workspace(self, workspace: Workspace) -> Workspace:
         """The workspace with its new id."""
-        workspace_id = await self._insert(tables.workspaces, _without(_row(workspace), "workspace_id"))
+        workspace_id = await self._insert(tables.workspaces, _without(_workspace_row(workspace), "workspace_id"))
         return await self._announce(await self.workspace(workspace_id))
+
+    async def save_workspace(self, workspace: Workspace) -> Workspace:
+        return await self._save(tables.workspaces, workspace, _workspace_row(workspace))
 
     async def add_input(self, data_input: Input) -> Input:
         """The input with its new id."""
@@ -346,6 +359,18 @@ def _conditions(query: AudienceQuery, account_id: int) -> list[ColumnElement[boo
     for tag in sorted(query.tags):
         conditions.append(table.c.audience_id.in_(select(tags.c.audience_id).where(tags.c.account_id == account_id, tags.c.tag == tag)))
     return conditions
+
+
+def _workspace(row: Row) -> Workspace:
+    told = [
+        AttributeOverride(AttributeKind(kind), attribute, AttributeType(type_)) for kind, attribute, type_ in row["attribute_overrides"]
+    ]
+    return Workspace(**row | {"attribute_overrides": tuple(told)})
+
+
+def _workspace_row(workspace: Workspace) -> dict[str, Any]:
+    overrides = [[one.kind, one.attribute, one.type] for one in workspace.attribute_overrides]
+    return _row(workspace) | {"attribute_overrides": overrides}
 
 
 def _row(thing: Account | Workspace | Input | Audience | Revision) -> dict[str, Any]:

@@ -52,6 +52,8 @@ workspaces = Table(
     _version(),
     Column("name", Text, nullable=False),
     ms_column("create_time_ms"),
+    # [kind, attribute, type] each.
+    Column("attribute_overrides", JSON, nullable=False, server_default="[]"),
     Index(None, "account_id", "workspace_id"),
     sqlite_autoincrement=True,
 )

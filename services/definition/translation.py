@@ -11,6 +11,7 @@ from .domain.accounts import Account, Input, Workspace
 from .domain.audiences import Audience, Edit, Revision
 from .domain.etags import etag_of
 from .domain.faults import Fault
+from .domain.overrides import AttributeKind, AttributeOverride, AttributeType
 
 
 def account_to_proto(account: Account) -> account_pb2.Account:
@@ -29,7 +30,20 @@ def workspace_to_proto(workspace: Workspace) -> account_pb2.Workspace:
         name=workspace.name,
         create_time_ms=workspace.create_time_ms,
         etag=etag_of(workspace.version),
+        attribute_overrides=[override_to_proto(one) for one in workspace.attribute_overrides],
     )
+
+
+def override_to_proto(override: AttributeOverride) -> account_pb2.AttributeOverride:
+    return account_pb2.AttributeOverride(
+        kind=account_pb2.AttributeKind.ValueType(override.kind),
+        attribute=override.attribute,
+        type=account_pb2.AttributeType.ValueType(override.type),
+    )
+
+
+def override_of(override: account_pb2.AttributeOverride) -> AttributeOverride:
+    return AttributeOverride(AttributeKind(override.kind), override.attribute, AttributeType(override.type))
 
 
 def input_to_proto(data_input: Input) -> account_pb2.Input:

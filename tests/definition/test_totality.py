@@ -12,7 +12,7 @@ from muster.ingest.v1 import event_type_pb2, identity_pb2
 
 from services.chassis.errors import MusterError
 from services.definition import app, store
-from services.definition.domain import accounts, canonical, lifecycle, nesting, periods, validation, value_tests
+from services.definition.domain import accounts, canonical, lifecycle, nesting, overrides, periods, validation, value_tests
 from services.definition.domain.faults import Reason
 from tests.definition.builders import NOW, around, attribute, criterion, definition, duration, equals, event, everyone, last, times
 
@@ -146,6 +146,8 @@ def test_numbers_of_states_and_kinds_are_those_of_the_contract() -> None:
     assert {state.name: state.value for state in lifecycle.State} == named(audience_pb2.AudienceState, "AUDIENCE_STATE_")
     assert {kind.name: kind.value for kind in accounts.InputKind} == named(account_pb2.InputKind, "INPUT_KIND_")
     assert {state.name: state.value for state in accounts.InputState} == named(account_pb2.InputState, "INPUT_STATE_")
+    assert {kind.name: kind.value for kind in overrides.AttributeKind} == named(account_pb2.AttributeKind, "ATTRIBUTE_KIND_")
+    assert {type_.name: type_.value for type_ in overrides.AttributeType} == named(account_pb2.AttributeType, "ATTRIBUTE_TYPE_")
 
 
 def test_every_reason_is_in_the_contract() -> None:

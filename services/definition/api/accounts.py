@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from muster.definition.v1 import account_pb2
@@ -22,14 +23,16 @@ from ..domain.accounts import (
     deactivated,
     input_faults,
     name_faults,
+    overridden,
     refuse_shorter_look_back,
     rotated,
 )
 from ..domain.etags import check_etag, check_required_etag
 from ..domain.keys import new_input_key
-from ..domain.listing import Position, page_size_of, position_of, token_of
+from ..domain.listing import Page, Position, page_size_of, position_of, token_of
+from ..domain.overrides import AttributeKind, Overrides, override_faults, with_override, without_override
 from ..store import Store
-from ..translation import account_to_proto, input_to_proto, workspace_to_proto
+from ..translation import account_to_proto, input_to_proto, override_of, override_to_proto, workspace_to_proto
 from .requests import Context, create_of, mask_paths, refuse
 
 _EDITABLE = frozenset({"name", "look_back_days"})
@@ -100,8 +103,51 @@ class AccountApi(pb_grpc.AccountServiceServicer):
         async with self._store.read(account_of(context)) as scope:
             page = await scope.workspaces(after=after.id if after else 0, limit=page_size_of(request.page_size))
         return pb.ListWorkspacesResponse(
-            workspaces=[workspace_to_proto(workspace) for workspace in page.items],
+            workspaces=[workspace_to_proto(replace(workspace, attribute_overrides=())) for workspace in page.items],
             next_page_token=_token(page.items[-1].workspace_id, "workspaces") if page.more else "",
+        )
+
+    async def SetAttributeOverride(self, request: pb.SetAttributeOverrideRequest, context: Context) -> account_pb2.Workspace:
+        override = override_of(request.attribute_override)
+
+        def change(overrides: Overrides) -> Overrides:
+            after = with_override(overrides, override)
+            refuse(override_faults(override, after))
+            return after
+
+        return await self._override(request.workspace_id, request.etag, change, context)
+
+    async def RemoveAttributeOverride(self, request: pb.RemoveAttributeOverrideRequest, context: Context) -> account_pb2.Workspace:
+        def change(overrides: Overrides) -> Overrides:
+            return without_override(overrides, AttributeKind(request.kind), request.attribute)
+
+        return await self._override(request.workspace_id, request.etag, change, context)
+
+    async def _override(
+        self, workspace_id: int, etag: str, change: Callable[[Overrides], Overrides], context: Context
+    ) -> account_pb2.Workspace:
+        async with self._store.transaction(account_of(context), now_ms=self._clock.now_ms()) as tx:
+            await tx.locked_account()
+            workspace = await tx.workspace(workspace_id)
+            check_etag(etag, workspace.version, what="workspace")
+            after = overridden(workspace, change(workspace.attribute_overrides))
+            if after is not workspace:
+                await tx.save_workspace(after)
+        self._relay.wake()
+        return workspace_to_proto(after)
+
+    async def ListAttributeOverrides(
+        self, request: pb.ListAttributeOverridesRequest, context: Context
+    ) -> pb.ListAttributeOverridesResponse:
+        listed = f"attribute overrides {request.workspace_id}"
+        after = position_of(request.page_token, listed, key_type=str)
+        async with self._store.read(account_of(context)) as scope:
+            workspace = await scope.workspace(request.workspace_id)
+        found = [one for one in workspace.attribute_overrides if after is None or (one.kind, one.attribute) > (after.id, after.key)]
+        page = Page.of(found, page_size_of(request.page_size))
+        return pb.ListAttributeOverridesResponse(
+            attribute_overrides=[override_to_proto(one) for one in page.items],
+            next_page_token=token_of(Position(page.items[-1].attribute, page.items[-1].kind), listed) if page.more else "",
         )
 
     async def CreateInput(self, request: pb.CreateInputRequest, context: Context) -> pb.CreateInputResponse:

@@ -11,6 +11,7 @@ from services.chassis.errors import FailedPrecondition, NotFound
 from .audiences import Audience
 from .faults import Fault, Findings, Place, Reason
 from .keys import InputKey
+from .overrides import Overrides
 from .periods import longest_window
 from .texts import check_name, few
 
@@ -68,6 +69,7 @@ class Workspace:
     version: int = 1
     name: str
     create_time_ms: int
+    attribute_overrides: Overrides = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,13 @@ def name_faults(name: str) -> tuple[Fault, ...]:
     findings = Findings()
     check_name(name, Place(findings, "name"))
     return findings.verdict().faults
+
+
+def overridden(workspace: Workspace, overrides: Overrides) -> Workspace:
+    """The workspace with these types of attributes. The same object when it has them already."""
+    if overrides == workspace.attribute_overrides:
+        return workspace
+    return replace(workspace, attribute_overrides=overrides, version=workspace.version + 1)
 
 
 def input_faults(name: str, kind: InputKind, platform: int) -> tuple[Fault, ...]:

@@ -5,7 +5,7 @@ semantics: The definition tree, Kinds of criteria.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -17,6 +17,7 @@ from muster.ingest.v1 import event_type_pb2, identity_pb2
 
 from .faults import Findings, Place, Reason, Verdict
 from .nesting import path_back
+from .overrides import AttributeKind, Types, warn_of_type
 from .periods import Reach, check_duration, check_period
 from .texts import unprintable
 from .value_tests import check_enum, check_frequency, check_number, check_string, check_text, check_value_test
@@ -92,12 +93,13 @@ class OtherAudience:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a definition is judged against: the account's look-back, workspaces, inputs (and the workspace of each) and audiences, and
-    the workspaces and inputs that the audience itself has chosen. `audience_id` is 0 for one that is not saved yet."""
+    """What a definition is judged against: the account's look-back, workspaces, inputs (and the workspace of each), types of attributes and
+    audiences, and the workspaces and inputs that the audience itself has chosen. `audience_id` is 0 for one that is not saved yet."""
 
     look_back_days: int
     workspaces: frozenset[int]
     inputs: Mapping[int, int]
+    types: Types = field(default_factory=dict)
     audiences: Mapping[int, OtherAudience] = field(default_factory=dict)
     audience_id: int = 0
     workspace_ids: tuple[int, ...] = ()
@@ -304,8 +306,11 @@ class _Visit:
         self._when(sequence, place)
 
     def user_attribute(self, criterion: pb.Criterion, place: Place) -> None:
-        check_text(criterion.user_attribute.attribute, place.at("attribute"), "The attribute's name")
-        check_value_test(criterion.user_attribute.test, place.at("test"))
+        attribute, test = criterion.user_attribute.attribute, criterion.user_attribute.test
+        check_text(attribute, place.at("attribute"), "The attribute's name")
+        check_value_test(test, place.at("test"))
+        read = [criterion.workspace_id] if criterion.workspace_id else self._around.workspace_ids
+        warn_of_type([self._around.types.get((one, AttributeKind.USER, attribute)) for one in read], test, place.at("test"))
 
     def identity(self, criterion: pb.Criterion, place: Place) -> None:
         check_enum(criterion.identity.type, identity_pb2.IdentityType.DESCRIPTOR, place.at("type"))
@@ -397,13 +402,16 @@ class _Visit:
             check_text(match.name, place.at("name"), "The event's name")
         elif named == "name_test":
             check_string(match.name_test, place.at("name_test"))
-        self._filters(match.where, place)
+        self._filters(match, place)
         for index, data_input in enumerate(match.input_ids):
             at = place.at("input_ids", index)
             if _check_input(data_input, self._around, at) and self._around.input_ids and data_input not in self._around.input_ids:
                 at.fault(Reason.UNKNOWN_INPUT, f"The input {data_input} is not one of the audience's; add it to them or choose another.")
 
-    def _filters(self, filters: Sequence[pb.Filter], place: Place) -> None:
+    def _filters(self, match: pb.EventMatch, place: Place) -> None:
+        filters = match.where
+        inputs = match.input_ids or self._around.input_ids
+        workspaces = {self._around.inputs.get(data_input, 0) for data_input in inputs} or self._around.workspace_ids
         if len(filters) > FILTERS_MAX:
             place.at("where").fault(Reason.TOO_LARGE, f"There are {len(filters)} filters; keep {FILTERS_MAX} or fewer.")
         for index, one in enumerate(filters[:FILTERS_MAX]):
@@ -414,6 +422,9 @@ class _Visit:
             else:
                 FILTER_SUBJECTS[subject](one, at)
             check_value_test(one.test, at.at("test"))
+            if subject == "attribute":
+                types = [self._around.types.get((read, AttributeKind.EVENT, one.attribute)) for read in workspaces]
+                warn_of_type(types, one.test, at.at("test"))
 
     def _when(self, of: _HasWhen, place: Place) -> None:
         if of.HasField("when"):

@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -16,6 +18,59 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _AttributeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AttributeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttributeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ATTRIBUTE_KIND_UNSPECIFIED: _AttributeKind.ValueType  # 0
+    ATTRIBUTE_KIND_USER: _AttributeKind.ValueType  # 1
+    ATTRIBUTE_KIND_EVENT: _AttributeKind.ValueType  # 2
+    """Of events, not of their products."""
+
+class AttributeKind(_AttributeKind, metaclass=_AttributeKindEnumTypeWrapper): ...
+
+ATTRIBUTE_KIND_UNSPECIFIED: AttributeKind.ValueType  # 0
+ATTRIBUTE_KIND_USER: AttributeKind.ValueType  # 1
+ATTRIBUTE_KIND_EVENT: AttributeKind.ValueType  # 2
+"""Of events, not of their products."""
+Global___AttributeKind: _TypeAlias = AttributeKind  # noqa: Y015
+
+class _AttributeType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AttributeTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttributeType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ATTRIBUTE_TYPE_UNSPECIFIED: _AttributeType.ValueType  # 0
+    ATTRIBUTE_TYPE_STRING: _AttributeType.ValueType  # 1
+    """The text of any value but a list."""
+    ATTRIBUTE_TYPE_NUMBER: _AttributeType.ValueType  # 2
+    """Numbers, and numbers in text."""
+    ATTRIBUTE_TYPE_BOOLEAN: _AttributeType.ValueType  # 3
+    """Booleans, and `true` or `false` in text, in any case."""
+    ATTRIBUTE_TYPE_DATE: _AttributeType.ValueType  # 4
+    """ISO 8601 dates and date-times, and Unix milliseconds."""
+    ATTRIBUTE_TYPE_LIST: _AttributeType.ValueType  # 5
+    """Lists, and a single value as a list of its text."""
+
+class AttributeType(_AttributeType, metaclass=_AttributeTypeEnumTypeWrapper):
+    """What the values of an attribute are read as."""
+
+ATTRIBUTE_TYPE_UNSPECIFIED: AttributeType.ValueType  # 0
+ATTRIBUTE_TYPE_STRING: AttributeType.ValueType  # 1
+"""The text of any value but a list."""
+ATTRIBUTE_TYPE_NUMBER: AttributeType.ValueType  # 2
+"""Numbers, and numbers in text."""
+ATTRIBUTE_TYPE_BOOLEAN: AttributeType.ValueType  # 3
+"""Booleans, and `true` or `false` in text, in any case."""
+ATTRIBUTE_TYPE_DATE: AttributeType.ValueType  # 4
+"""ISO 8601 dates and date-times, and Unix milliseconds."""
+ATTRIBUTE_TYPE_LIST: AttributeType.ValueType  # 5
+"""Lists, and a single value as a list of its text."""
+Global___AttributeType: _TypeAlias = AttributeType  # noqa: Y015
 
 class _InputKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -132,10 +187,15 @@ class Workspace(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_MS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ATTRIBUTE_OVERRIDES_FIELD_NUMBER: _builtins.int
     workspace_id: _builtins.int
     name: _builtins.str
     create_time_ms: _builtins.int
     etag: _builtins.str
+    @_builtins.property
+    def attribute_overrides(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttributeOverride]:
+        """By kind and name. ListWorkspaces leaves them out: ListAttributeOverrides tells them."""
+
     def __init__(
         self,
         *,
@@ -143,14 +203,45 @@ class Workspace(_message.Message):
         name: _builtins.str = ...,
         create_time_ms: _builtins.int = ...,
         etag: _builtins.str = ...,
+        attribute_overrides: _abc.Iterable[Global___AttributeOverride] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time_ms", b"create_time_ms", "etag", b"etag", "name", b"name", "workspace_id", b"workspace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute_overrides", b"attribute_overrides", "create_time_ms", b"create_time_ms", "etag", b"etag", "name", b"name", "workspace_id", b"workspace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Workspace: _TypeAlias = Workspace  # noqa: Y015
+
+@_typing.final
+class AttributeOverride(_message.Message):
+    """The type of an attribute, where it is not left to what is sent: tests of another type, and of values that can't be read as this one, are
+    false. Tests of presence ask for no type.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    kind: Global___AttributeKind.ValueType
+    attribute: _builtins.str
+    """The exact name."""
+    type: Global___AttributeType.ValueType
+    def __init__(
+        self,
+        *,
+        kind: Global___AttributeKind.ValueType = ...,
+        attribute: _builtins.str = ...,
+        type: Global___AttributeType.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "kind", b"kind", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttributeOverride: _TypeAlias = AttributeOverride  # noqa: Y015
 
 @_typing.final
 class Input(_message.Message):

@@ -156,6 +156,114 @@ class ListWorkspacesResponse(_message.Message):
 Global___ListWorkspacesResponse: _TypeAlias = ListWorkspacesResponse  # noqa: Y015
 
 @_typing.final
+class SetAttributeOverrideRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKSPACE_ID_FIELD_NUMBER: _builtins.int
+    ATTRIBUTE_OVERRIDE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    workspace_id: _builtins.int
+    etag: _builtins.str
+    """Of the workspace. Empty: whatever it is now."""
+    @_builtins.property
+    def attribute_override(self) -> _account_pb2.AttributeOverride:
+        """Replaces the one of the same kind and name."""
+
+    def __init__(
+        self,
+        *,
+        workspace_id: _builtins.int = ...,
+        attribute_override: _account_pb2.AttributeOverride | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attribute_override", b"attribute_override"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute_override", b"attribute_override", "etag", b"etag", "workspace_id", b"workspace_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetAttributeOverrideRequest: _TypeAlias = SetAttributeOverrideRequest  # noqa: Y015
+
+@_typing.final
+class RemoveAttributeOverrideRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKSPACE_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    workspace_id: _builtins.int
+    kind: _account_pb2.AttributeKind.ValueType
+    attribute: _builtins.str
+    etag: _builtins.str
+    """Of the workspace. Empty: whatever it is now."""
+    def __init__(
+        self,
+        *,
+        workspace_id: _builtins.int = ...,
+        kind: _account_pb2.AttributeKind.ValueType = ...,
+        attribute: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "etag", b"etag", "kind", b"kind", "workspace_id", b"workspace_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveAttributeOverrideRequest: _TypeAlias = RemoveAttributeOverrideRequest  # noqa: Y015
+
+@_typing.final
+class ListAttributeOverridesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKSPACE_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    workspace_id: _builtins.int
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        workspace_id: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "workspace_id", b"workspace_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAttributeOverridesRequest: _TypeAlias = ListAttributeOverridesRequest  # noqa: Y015
+
+@_typing.final
+class ListAttributeOverridesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTRIBUTE_OVERRIDES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def attribute_overrides(self) -> _containers.RepeatedCompositeFieldContainer[_account_pb2.AttributeOverride]:
+        """By kind and name."""
+
+    def __init__(
+        self,
+        *,
+        attribute_overrides: _abc.Iterable[_account_pb2.AttributeOverride] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute_overrides", b"attribute_overrides", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAttributeOverridesResponse: _TypeAlias = ListAttributeOverridesResponse  # noqa: Y015
+
+@_typing.final
 class CreateInputRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -62,6 +62,21 @@ class AccountServiceStub:
                 request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListWorkspacesRequest.SerializeToString,
                 response_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListWorkspacesResponse.FromString,
                 _registered_method=True)
+        self.SetAttributeOverride = channel.unary_unary(
+                '/muster.definition.v1.AccountService/SetAttributeOverride',
+                request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.SetAttributeOverrideRequest.SerializeToString,
+                response_deserializer=muster_dot_definition_dot_v1_dot_account__pb2.Workspace.FromString,
+                _registered_method=True)
+        self.RemoveAttributeOverride = channel.unary_unary(
+                '/muster.definition.v1.AccountService/RemoveAttributeOverride',
+                request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.RemoveAttributeOverrideRequest.SerializeToString,
+                response_deserializer=muster_dot_definition_dot_v1_dot_account__pb2.Workspace.FromString,
+                _registered_method=True)
+        self.ListAttributeOverrides = channel.unary_unary(
+                '/muster.definition.v1.AccountService/ListAttributeOverrides',
+                request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAttributeOverridesRequest.SerializeToString,
+                response_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAttributeOverridesResponse.FromString,
+                _registered_method=True)
         self.CreateInput = channel.unary_unary(
                 '/muster.definition.v1.AccountService/CreateInput',
                 request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.CreateInputRequest.SerializeToString,
@@ -120,6 +135,26 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetAttributeOverride(self, request, context):
+        """The attribute is read as this type from now on; memberships follow at once. At most 500 in a workspace.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveAttributeOverride(self, request, context):
+        """The attribute is read as what is sent again. Where it is not overridden, nothing changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAttributeOverrides(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateInput(self, request, context):
         """The answer is the only one that ever holds the secret.
         """
@@ -173,6 +208,21 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.ListWorkspaces,
                     request_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListWorkspacesRequest.FromString,
                     response_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListWorkspacesResponse.SerializeToString,
+            ),
+            'SetAttributeOverride': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAttributeOverride,
+                    request_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.SetAttributeOverrideRequest.FromString,
+                    response_serializer=muster_dot_definition_dot_v1_dot_account__pb2.Workspace.SerializeToString,
+            ),
+            'RemoveAttributeOverride': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveAttributeOverride,
+                    request_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.RemoveAttributeOverrideRequest.FromString,
+                    response_serializer=muster_dot_definition_dot_v1_dot_account__pb2.Workspace.SerializeToString,
+            ),
+            'ListAttributeOverrides': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAttributeOverrides,
+                    request_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAttributeOverridesRequest.FromString,
+                    response_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAttributeOverridesResponse.SerializeToString,
             ),
             'CreateInput': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateInput,
@@ -331,6 +381,87 @@ class AccountService:
             '/muster.definition.v1.AccountService/ListWorkspaces',
             muster_dot_definition_dot_v1_dot_definition__service__pb2.ListWorkspacesRequest.SerializeToString,
             muster_dot_definition_dot_v1_dot_definition__service__pb2.ListWorkspacesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAttributeOverride(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.definition.v1.AccountService/SetAttributeOverride',
+            muster_dot_definition_dot_v1_dot_definition__service__pb2.SetAttributeOverrideRequest.SerializeToString,
+            muster_dot_definition_dot_v1_dot_account__pb2.Workspace.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveAttributeOverride(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.definition.v1.AccountService/RemoveAttributeOverride',
+            muster_dot_definition_dot_v1_dot_definition__service__pb2.RemoveAttributeOverrideRequest.SerializeToString,
+            muster_dot_definition_dot_v1_dot_account__pb2.Workspace.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAttributeOverrides(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.definition.v1.AccountService/ListAttributeOverrides',
+            muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAttributeOverridesRequest.SerializeToString,
+            muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAttributeOverridesResponse.FromString,
             options,
             channel_credentials,
             insecure,

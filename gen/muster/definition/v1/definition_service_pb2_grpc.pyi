@@ -42,6 +42,11 @@ class AccountServiceStub:
     UpdateAccount: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.UpdateAccountRequest, _account_pb2.Account]
     CreateWorkspace: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.CreateWorkspaceRequest, _account_pb2.Workspace]
     ListWorkspaces: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ListWorkspacesRequest, _definition_service_pb2.ListWorkspacesResponse]
+    SetAttributeOverride: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.SetAttributeOverrideRequest, _account_pb2.Workspace]
+    """The attribute is read as this type from now on; memberships follow at once. At most 500 in a workspace."""
+    RemoveAttributeOverride: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.RemoveAttributeOverrideRequest, _account_pb2.Workspace]
+    """The attribute is read as what is sent again. Where it is not overridden, nothing changes."""
+    ListAttributeOverrides: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ListAttributeOverridesRequest, _definition_service_pb2.ListAttributeOverridesResponse]
     CreateInput: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.CreateInputRequest, _definition_service_pb2.CreateInputResponse]
     """The answer is the only one that ever holds the secret."""
     ListInputs: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ListInputsRequest, _definition_service_pb2.ListInputsResponse]
@@ -61,6 +66,11 @@ class AccountServiceAsyncStub(AccountServiceStub):
     UpdateAccount: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.UpdateAccountRequest, _account_pb2.Account]  # type: ignore[assignment]
     CreateWorkspace: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.CreateWorkspaceRequest, _account_pb2.Workspace]  # type: ignore[assignment]
     ListWorkspaces: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ListWorkspacesRequest, _definition_service_pb2.ListWorkspacesResponse]  # type: ignore[assignment]
+    SetAttributeOverride: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.SetAttributeOverrideRequest, _account_pb2.Workspace]  # type: ignore[assignment]
+    """The attribute is read as this type from now on; memberships follow at once. At most 500 in a workspace."""
+    RemoveAttributeOverride: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.RemoveAttributeOverrideRequest, _account_pb2.Workspace]  # type: ignore[assignment]
+    """The attribute is read as what is sent again. Where it is not overridden, nothing changes."""
+    ListAttributeOverrides: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ListAttributeOverridesRequest, _definition_service_pb2.ListAttributeOverridesResponse]  # type: ignore[assignment]
     CreateInput: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.CreateInputRequest, _definition_service_pb2.CreateInputResponse]  # type: ignore[assignment]
     """The answer is the only one that ever holds the secret."""
     ListInputs: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ListInputsRequest, _definition_service_pb2.ListInputsResponse]  # type: ignore[assignment]
@@ -107,6 +117,29 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _definition_service_pb2.ListWorkspacesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_definition_service_pb2.ListWorkspacesResponse, _abc.Awaitable[_definition_service_pb2.ListWorkspacesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def SetAttributeOverride(
+        self,
+        request: _definition_service_pb2.SetAttributeOverrideRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.Workspace, _abc.Awaitable[_account_pb2.Workspace]]:
+        """The attribute is read as this type from now on; memberships follow at once. At most 500 in a workspace."""
+
+    @_abc_1.abstractmethod
+    def RemoveAttributeOverride(
+        self,
+        request: _definition_service_pb2.RemoveAttributeOverrideRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.Workspace, _abc.Awaitable[_account_pb2.Workspace]]:
+        """The attribute is read as what is sent again. Where it is not overridden, nothing changes."""
+
+    @_abc_1.abstractmethod
+    def ListAttributeOverrides(
+        self,
+        request: _definition_service_pb2.ListAttributeOverridesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_definition_service_pb2.ListAttributeOverridesResponse, _abc.Awaitable[_definition_service_pb2.ListAttributeOverridesResponse]]: ...
 
     @_abc_1.abstractmethod
     def CreateInput(
