@@ -20,6 +20,7 @@ from services.evaluator import profiles
 from services.evaluator.endings import NOBODY, Ended, Endings, Told, messages_of, pieces_of
 from services.evaluator.engine.audiences import Cycle
 from services.evaluator.engine.compile import Compiled, compile_definition
+from services.evaluator.engine.compiling.overrides import NO_TYPES, Types, types_of
 from services.evaluator.engine.details import Subject
 from services.evaluator.engine.engine import Engine
 from services.evaluator.engine.explain import Explanation
@@ -104,15 +105,17 @@ class Population:
         self._store = store
         self.engine = Engine(look_back_ms=look_back_ms, now_ms=now_ms)
         self.audiences: dict[int, audience_pb2.Audience] = {}  # the active ones, as they are evaluated
+        self._compiled: dict[int, Compiled] = {}  # the same, for the engine
         self.known: set[int] = set()  # all that are not deleted
         self.rounds: dict[tuple[int, int], int] = {}  # (audience, partition) -> the last round that changed it
         self._inputs: dict[int, set[int]] = defaultdict(set)  # of each workspace
+        self._types: dict[int, Types] = {}  # of each workspace's attributes
         self._active: dict[int, NDArray[np.bool_]] = {}  # by workspace: who has activity, by ordinal
         self._waiting: dict[int, audience_pb2.Audience] = {}  # definitions that the next round takes in
         self._held: dict[int, audience_pb2.Audience] = {}  # those that would read themselves; they wait for a change of another
         # The members last told, by partition, of audiences that are not evaluated, or not yet.
         self._told: dict[int, dict[int, BitMap]] = {}
-        self._again = False  # all audiences must be compiled again
+        self._again = False  # all audiences must be compiled again, and those that are others then activated
         self.endings = Endings()
 
     # --- definitions
@@ -124,6 +127,7 @@ class Population:
                 return look_back_of([fact]) != self.look_back_ms
             case "workspace":
                 self._inputs.setdefault(fact.workspace.workspace_id, set())
+                self._know_types(fact.workspace.workspace_id, types_of(fact.workspace.attribute_overrides))
             case "input":
                 self._know_input(fact.input.input)
             case "audience":
@@ -145,6 +149,7 @@ class Population:
             workspace_ids=list(workspace_ids),
             input_ids=list(input_ids),
             look_back_ms=self.look_back_ms,
+            types=self._types,
         )
 
     @property
@@ -372,11 +377,12 @@ class Population:
             waiting, self._held = {**self._held, **waiting}, {}
         if self._again:
             self._again = False
-            waiting = {**{id_: audience for id_, audience in self.audiences.items() if not audience.input_ids}, **waiting}
+            again = {id_: self.compile(one.definition, one.workspace_ids, one.input_ids) for id_, one in self.audiences.items()}
+            waiting = {**{id_: self.audiences[id_] for id_, one in again.items() if one != self._compiled[id_]}, **waiting}
         for audience_id, audience in waiting.items():
             if audience.state != ACTIVE and audience_id in self.audiences:
                 turn.ended[audience_id] = self.engine.deactivate(audience_id).dropped
-                del self.audiences[audience_id]
+                del self.audiences[audience_id], self._compiled[audience_id]
         active = {audience_id: audience for audience_id, audience in waiting.items() if audience.state == ACTIVE}
         self._activate(active, turn, ACTIVATED_CHANGES)
         for audience_id in self._told.keys() - self._held.keys() - self._waiting.keys():
@@ -409,7 +415,7 @@ class Population:
                     continue
                 self._told.pop(audience_id, None)
                 changed += len(changes.added) + len(changes.dropped)
-                self.audiences[audience_id] = audiences[audience_id]
+                self.audiences[audience_id], self._compiled[audience_id] = audiences[audience_id], compiled[audience_id]
                 turn.add(audience_id, changes)
         for audience_id in waiting:
             log.warning("audience_held", account_id=self.account_id, audience_id=audience_id)
@@ -423,6 +429,11 @@ class Population:
         inputs = self._inputs[source.workspace_id]
         if source.input_id not in inputs:
             inputs.add(source.input_id)
+            self._again = bool(self.audiences)
+
+    def _know_types(self, workspace_id: int, types: Types) -> None:
+        if types != self._types.get(workspace_id, NO_TYPES):
+            self._types[workspace_id] = types
             self._again = bool(self.audiences)
 
     def _know_sources(self, arrived: Sequence[Arrived]) -> None:

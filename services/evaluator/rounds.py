@@ -30,6 +30,7 @@ from services.chassis.outbox import Relay
 from services.chassis.pull import Message
 from services.chassis.streams import events_subject, profiles_subject
 from services.evaluator import facts, intake, journal
+from services.evaluator.engine.compiling.overrides import types_of
 from services.evaluator.event_store import EventStore
 from services.evaluator.event_tables import Tenure
 from services.evaluator.filling import fill, keep_in, unfit
@@ -156,11 +157,12 @@ class Rounds:
     # --- facts
 
     def check(self, fact: facts_pb2.DefinitionFact) -> None:
-        """Raises Unsupported or ValueError for what this version can't evaluate: an audience, a look-back."""
+        """Raises Unsupported or ValueError for what this version can't evaluate: an audience, a look-back, a type of attributes."""
         population = Population(fact.account_id, 1, 0, look_back_of([fact]))
         audience = fact.audience
         if fact.WhichOneof("state") == "audience" and audience.state == audience_pb2.AUDIENCE_STATE_ACTIVE:
             population.compile(audience.definition, audience.workspace_ids, audience.input_ids)
+        types_of(fact.workspace.attribute_overrides)
 
     async def learn(self, facts: Sequence[facts_pb2.DefinitionFact]) -> None:
         """Take in facts that are stored, all between the same two rounds; once more changes nothing."""

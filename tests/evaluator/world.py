@@ -70,13 +70,25 @@ class World:
         await self._define("workspace", WORKSPACE, workspace=account_pb2.Workspace(workspace_id=WORKSPACE, name="Shop"))
         await self.input(INPUT)
 
+    async def types(self, *overrides: account_pb2.AttributeOverride) -> None:
+        """The workspace with these types of attributes, and no others."""
+        workspace = account_pb2.Workspace(workspace_id=WORKSPACE, name="Shop", attribute_overrides=overrides)
+        await self._define("workspace", WORKSPACE, workspace=workspace)
+
     async def input(self, input_id: int) -> None:
         """An input of the workspace."""
         source = account_pb2.Input(input_id=input_id, workspace_id=WORKSPACE, name="iOS")
         await self._define("input", input_id, input=definition_facts.InputCredentials(input=source))
 
     async def audience(
-        self, audience_id: int, definition: definition_pb2.Definition, *, active: bool = True, state: int | None = None, revision: int = 1
+        self,
+        audience_id: int,
+        definition: definition_pb2.Definition,
+        *,
+        active: bool = True,
+        state: int | None = None,
+        revision: int = 1,
+        input_ids: Sequence[int] = (),
     ) -> None:
         """An audience in its newest state."""
         if state is None:
@@ -85,6 +97,7 @@ class World:
             audience_id=audience_id,
             name=f"Audience {audience_id}",
             workspace_ids=[WORKSPACE],
+            input_ids=input_ids,
             definition=definition,
             state=state,  # type: ignore[arg-type]
             revision=revision,

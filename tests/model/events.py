@@ -36,9 +36,12 @@ Product = Mapping[str, Any]
 class History:
     """The events of one person as an audience with these inputs sees them now."""
 
-    def __init__(self, events: Sequence[Event], inputs: Collection[int], look_back_ms: int, now: int) -> None:
+    def __init__(
+        self, events: Sequence[Event], inputs: Collection[int], look_back_ms: int, now: int, types: Mapping[int, Mapping[str, str]]
+    ) -> None:
+        """`types`: of the attributes of the events of each input."""
         self.events = sorted(events, key=lambda event: (event.time_ms, event.received))
-        self.inputs, self.look_back_ms, self.now = inputs, look_back_ms, now
+        self.inputs, self.look_back_ms, self.now, self.types = inputs, look_back_ms, now, types
 
     def count(self, criterion: pb.EventCriterion) -> int:
         return len(self.counted(criterion.match, criterion.when if criterion.HasField("when") else None))
@@ -58,9 +61,22 @@ class History:
             event.type == match.type
             and event.input_id in (match.input_ids or self.inputs)
             and name_matches(match, event.name)
-            and all(passes_of_event(one.test, own_value(one, event), self.now) for one in match.where if not of_product(one))
+            and all(
+                passes_of_event(one.test, own_value(one, event), self.now, self.type_of(one, match, event))
+                for one in match.where
+                if not of_product(one)
+            )
             and bool(self.products(match, event))
         )
+
+    def type_of(self, one: pb.Filter, match: pb.EventMatch, event: Event) -> str | None:
+        """What the event's attribute is read as; None: as what it was sent as."""
+        if one.WhichOneof("subject") != "attribute":
+            return None
+        own = self.types.get(event.input_id, {}).get(one.attribute)
+        read = {self.types.get(input_id, {}).get(one.attribute) for input_id in match.input_ids or self.inputs}
+        # What is a list in one of the workspaces may be one in all.
+        return "LIST" if own is None and "LIST" in read and one.test.HasField("list") else own
 
     def products(self, match: pb.EventMatch, event: Event) -> list[Product]:
         """The products that pass all the product filters. An event without products has one of which nothing is known."""

@@ -43,6 +43,8 @@ PLACE_ATTRIBUTES = {
     pb.PLACE_FIELD_ZIP: "$Zip",
     pb.PLACE_FIELD_COUNTRY: "$Country",
 }
+Types = Mapping[int, Mapping[str, str]]  # by workspace and name of the attribute: `STRING`, ...
+NO_TYPES: Types = {}
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,13 @@ def members(
     input_ids: Collection[int] = (),
     look_back_ms: int,
     active: Mapping[int, Audience] | None = None,
+    types: Types = NO_TYPES,
+    event_types: Types = NO_TYPES,
 ) -> set[Key]:
-    """The people (by the keys of `people`) for whom the definition is true at `now`. `active`: the audiences that it may name."""
+    """The people (by the keys of `people`) for whom the definition is true at `now`. `active`: the audiences that it may name. `types`: of
+    the attributes of people, in each workspace, `event_types`: of those of events."""
     inputs = set(input_ids) or {input_id for workspace in workspace_ids for input_id in workspaces.get(workspace, ())}
+    types_by_input = {input_id: event_types.get(workspace, {}) for workspace, own in workspaces.items() for input_id in own}
     inner: dict[int, set[Key]] = {}
 
     def members_of(audience_id: int) -> set[Key]:
@@ -81,6 +87,8 @@ def members(
                     input_ids=audience.input_ids,
                     look_back_ms=look_back_ms,
                     active=active,
+                    types=types,
+                    event_types=event_types,
                 )
             ) or set()
         return inner[audience_id]
@@ -98,7 +106,7 @@ def members(
         return holds(node.criterion, key)
 
     def holds(criterion: pb.Criterion, key: Key) -> bool:
-        history = History(people[key].events, inputs, look_back_ms, now)
+        history = History(people[key].events, inputs, look_back_ms, now, types_by_input)
         workspace = criterion.workspace_id or workspace_ids[0]
         about = About(people[key], workspace, workspaces.get(workspace, ()), now)
         match criterion.WhichOneof("kind"):
@@ -109,7 +117,8 @@ def members(
             case "sequence":
                 return history.followed(criterion.sequence)
             case "user_attribute":
-                return passes_of_user(criterion.user_attribute.test, about.attribute(criterion.user_attribute.attribute), now)
+                name = criterion.user_attribute.attribute
+                return passes_of_user(criterion.user_attribute.test, about.attribute(name), now, types.get(workspace, {}).get(name))
             case "identity":
                 return identity_holds(criterion.identity, about.identities(criterion.identity.type))
             case "device":

@@ -22,10 +22,10 @@ UNIT = {"SECOND": 1_000, "MINUTE": 60_000, "HOUR": 3_600_000, "DAY": 86_400_000,
 # --- tests of a value
 
 
-def passes_of_user(test: pb.ValueTest, value: Value | None, now: int) -> bool:
+def passes_of_user(test: pb.ValueTest, value: Value | None, now: int, type_: str | None = None) -> bool:
     """Of what is missing, the negative string and list operators, `!=` and `does not exist` are true."""
     if value is not None:
-        return passes(test, value, now)
+        return passes_as(type_, test, value, now)
     match test.WhichOneof("kind"):
         case "string":
             return is_negative(test.string)
@@ -36,13 +36,21 @@ def passes_of_user(test: pb.ValueTest, value: Value | None, now: int) -> bool:
     return is_not_exists(test)
 
 
-def passes_of_event(test: pb.ValueTest, value: Value | Fraction | None, now: int) -> bool:
+def passes_of_event(test: pb.ValueTest, value: Value | Fraction | None, now: int, type_: str | None = None) -> bool:
     """Of what is missing, `does not exist` alone is true."""
-    return is_not_exists(test) if value is None else passes(test, value, now)
+    return is_not_exists(test) if value is None else passes_as(type_, test, value, now)
 
 
 def is_not_exists(test: pb.ValueTest) -> bool:
     return test.WhichOneof("kind") == "presence" and test.presence.operator == pb.PRESENCE_OPERATOR_NOT_EXISTS
+
+
+def passes_as(type_: str | None, test: pb.ValueTest, value: Value | Fraction, now: int) -> bool:
+    """Of an attribute of this type (`STRING`, ...; None: of no type). Presence is that of what was sent, all else of what it reads as."""
+    if type_ is None or test.WhichOneof("kind") == "presence":
+        return passes(test, value, now)
+    converted = {"STRING": text, "NUMBER": as_number, "BOOLEAN": as_boolean, "DATE": as_instant, "LIST": as_list}[type_](value)
+    return test.WhichOneof("kind") == type_.lower() and converted is not None and passes(test, converted, now)
 
 
 def passes(test: pb.ValueTest, value: Value | Fraction, now: int) -> bool:
@@ -54,7 +62,7 @@ def passes(test: pb.ValueTest, value: Value | Fraction, now: int) -> bool:
         case "number":
             return number_passes(test.number, as_number(value))
         case "boolean":
-            return (value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value).casefold())) is test.boolean.value
+            return as_boolean(value) is test.boolean.value
         case "date":
             instant = as_instant(value)
             return instant is not None and (not test.date.HasField("when") or in_period(test.date.when, instant, now))
@@ -144,6 +152,18 @@ def as_number(value: Value | Fraction) -> Decimal | Fraction | None:
     except InvalidOperation:
         return None
     return number if number.is_finite() else None
+
+
+def as_boolean(value: Value | Fraction) -> bool | None:
+    return value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value).casefold())
+
+
+def as_list(value: Value | Fraction) -> Sequence[str] | None:
+    """A single value is a list of its text."""
+    if is_list(value):
+        return value  # type: ignore[return-value]
+    written = text(value)
+    return None if written is None else [written]
 
 
 def amount(value: Value | None, digits: int) -> Fraction | None:

@@ -178,6 +178,9 @@ class Services:
                 definition_requests.CreateWorkspaceRequest(name=str(workspace)), metadata=home.metadata
             )
             home.workspaces[workspace] = made.workspace_id
+            for override in home.scenario.overrides(workspace):
+                wanted = definition_requests.SetAttributeOverrideRequest(workspace_id=made.workspace_id, attribute_override=override)
+                await self.accounts.SetAttributeOverride(wanted, metadata=home.metadata)
             for input_id in inputs:
                 feed = definition_requests.CreateInputRequest(
                     workspace_id=made.workspace_id, name=str(input_id), kind=account_pb2.INPUT_KIND_FEED

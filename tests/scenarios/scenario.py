@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -12,7 +12,9 @@ from typing import Any
 import yaml
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from muster.definition.v1 import account_pb2
 from muster.definition.v1 import definition_pb2 as pb
+from muster.definition.v1.account_pb2 import AttributeType
 from muster.ingest.v1.event_type_pb2 import EventType
 from muster.ingest.v1.identity_pb2 import IdentityType
 
@@ -62,10 +64,21 @@ class Scenario:
     told: list[Told]  # in the order in which it arrives
     expected: list[tuple[int, set[str]]]  # the members at each instant, ascending
     not_by: dict[str, str]  # ways that can't take this file, and why
+    types: dict[int, dict[str, str]] = field(default_factory=dict)  # of user attributes, in each workspace
+    event_types: dict[int, dict[str, str]] = field(default_factory=dict)
 
     @property
     def audience(self) -> reference.Audience:
         return self.audiences[MAIN]
+
+    def overrides(self, workspace: int) -> list[account_pb2.AttributeOverride]:
+        """Those of a workspace, as the contract has them."""
+        kinds = {account_pb2.ATTRIBUTE_KIND_USER: self.types, account_pb2.ATTRIBUTE_KIND_EVENT: self.event_types}
+        return [
+            account_pb2.AttributeOverride(kind=kind, attribute=name, type=AttributeType.Value(_whole(type_, AttributeType.DESCRIPTOR)))
+            for kind, types in kinds.items()
+            for name, type_ in types.get(workspace, {}).items()
+        ]
 
 
 @cache
@@ -82,6 +95,7 @@ def read(name: str, written: str) -> Scenario:
     told = [Told(person, *one) for person, about in raw["people"].items() for one in _told(dict(about or {}), now, workspaces)]
     unknown = raw.keys() - {
         "rule", "now", "look_back", "workspaces", "audience", "definition", "inner", "people", "members", "later", "not_by",
+        "types", "event_types",
     }  # fmt: skip
     assert not unknown, f"{name}: {unknown}"
     return Scenario(
@@ -95,6 +109,8 @@ def read(name: str, written: str) -> Scenario:
         told=sorted(told, key=lambda one: one.arrives),
         expected=[(now, set(raw["members"])), *((instant(then["at"], now), set(then["members"])) for then in raw.get("later", []))],
         not_by=raw.get("not_by", {}),
+        types=raw.get("types", {}),
+        event_types=raw.get("event_types", {}),
     )
 
 

@@ -1,14 +1,16 @@
-"""Nothing of the contract is without a scenario: each kind, operator, comparison, function, field, period and type of event is in one."""
+"""Nothing of the contract is without a scenario: each kind, operator, comparison, function, field, period, type of event and type of
+attribute is in one."""
 
 from collections.abc import Iterator
 
 import pytest
 from google.protobuf.descriptor import Descriptor, EnumDescriptor
 from google.protobuf.message import Message
+from muster.definition.v1 import account_pb2
 from muster.definition.v1 import definition_pb2 as pb
 
 from tests.model.events import of_product
-from tests.scenarios.scenario import scenarios
+from tests.scenarios.scenario import Scenario, scenarios
 
 # Which tests each subject takes; the others say nothing of an identity or an attribution and are refused.
 EVERY_TEST = frozenset(field.name for field in pb.ValueTest.DESCRIPTOR.fields)
@@ -102,6 +104,26 @@ def test_every_subject_is_tested_in_every_way(subject: str) -> None:
             if kind == "number":
                 done.add((kind, pb.Comparison.Name(test.number.comparison)))
     assert every - done == set()
+
+
+@pytest.mark.parametrize("kind", account_pb2.AttributeKind.keys()[1:])
+def test_every_type_of_an_attribute_is_tested_in_every_way(kind: str) -> None:
+    """Of users and of events: each type with each kind of test."""
+    done = set()
+    for scenario in scenarios():
+        overrides = [one for workspace in scenario.workspaces for one in scenario.overrides(workspace)]
+        types = {one.attribute: one.type for one in overrides if account_pb2.AttributeKind.Name(one.kind) == kind}
+        done |= {(types.get(name), test) for name, test in _attribute_tests(scenario, kind)}
+    assert {(type_, test) for type_ in account_pb2.AttributeType.values()[1:] for test in EVERY_TEST} - done == set()
+
+
+def _attribute_tests(scenario: Scenario, kind: str) -> Iterator[tuple[str, str | None]]:
+    """The attributes that are tested, and the kind of test."""
+    read = pb.UserAttributeCriterion if kind == "ATTRIBUTE_KIND_USER" else pb.Filter
+    for audience in scenario.audiences.values():
+        for message in _messages(audience.definition):
+            if isinstance(message, read):
+                yield message.attribute, message.test.WhichOneof("kind")
 
 
 def _tests() -> Iterator[tuple[str, pb.ValueTest]]:

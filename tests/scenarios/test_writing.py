@@ -14,6 +14,7 @@ def test_a_written_scenario_reads_as_it_was(scenario: Scenario) -> None:
     again = read(scenario.name, written(scenario))
     assert again.audiences == scenario.audiences
     assert again.expected == scenario.expected
+    assert (again.types, again.event_types) == (scenario.types, scenario.event_types)
     # Of one person; what is told of several at one instant is told person by person, and of each kind after kind.
     for person in scenario.people:
         assert sorted(map(repr, (one for one in again.told if one.person == person))) == sorted(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from services.evaluator.engine import Compiled, Engine, compile_definition
+from services.evaluator.engine.compiling.overrides import types_of
 from tests.evaluator.engine.telling import Teller
 from tests.model import facts, reference
 from tests.scenarios.scenario import MAIN, Scenario, Told
@@ -25,6 +26,8 @@ def by_the_reference(scenario: Scenario) -> list[set[str]]:
                 input_ids=scenario.audience.input_ids,
                 look_back_ms=scenario.look_back_ms,
                 active=scenario.audiences,
+                types=scenario.types,
+                event_types=scenario.event_types,
             )
         )
     return found
@@ -66,6 +69,7 @@ class World:
             workspace_ids=audience.workspace_ids,
             input_ids=audience.input_ids,
             look_back_ms=self.scenario.look_back_ms,
+            types={workspace: types_of(self.scenario.overrides(workspace)) for workspace in self.scenario.workspaces},
         )
 
     def load(self, arrived: Sequence[Told]) -> None:

@@ -45,6 +45,8 @@ def written(scenario: Scenario) -> str:
         "now": _instant(now),
         "look_back": f"{scenario.look_back_ms}ms",
         "workspaces": scenario.workspaces,
+        **({"types": scenario.types} if scenario.types else {}),
+        **({"event_types": scenario.event_types} if scenario.event_types else {}),
         "audience": scope,
         **({"inner": inner} if inner else {}),
         "definition": _definition(main),

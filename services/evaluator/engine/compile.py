@@ -10,6 +10,7 @@ from .compiling.aggregate import compile_aggregate
 from .compiling.attribute import compile_user_attribute
 from .compiling.common import ALWAYS, Refusal, Scope
 from .compiling.event import compile_event
+from .compiling.overrides import Types
 from .compiling.person import (
     compile_attribution,
     compile_consent,
@@ -24,6 +25,8 @@ from .compiling.sequence import compile_sequence
 # What is let in here bounds what one audience costs; the definition service refuses the same with all other faults at once.
 DEPTH_MAX = 32
 CRITERIA_MAX = 500
+
+NO_OVERRIDES: Mapping[int, Types] = {}
 
 
 class Unsupported(Exception):
@@ -74,12 +77,15 @@ def compile_definition(
     workspace_ids: Collection[int],
     input_ids: Collection[int] = (),
     look_back_ms: int,
+    types: Mapping[int, Types] = NO_OVERRIDES,
 ) -> Compiled:
     """`workspaces`: the inputs of each workspace of the account. `workspace_ids`: the audience's. `input_ids`: those that its event
-    criteria read; empty: all inputs of the audience's workspaces (compile again when one of them gets a new input). A window longer than
-    the look-back is cut to it. Raises Unsupported or Malformed with the place of the node."""
+    criteria read; empty: all inputs of the audience's workspaces. `types`: of attributes, by workspace. (Compile again when there is a new
+    input or another type.) A window longer than the look-back is cut to it. Raises Unsupported or Malformed with the place of the node."""
     inputs = frozenset(input_ids) or frozenset(input_id for workspace in workspace_ids for input_id in workspaces.get(workspace, ()))
-    root = _Compiler(Scope(frozenset(workspace_ids), inputs, look_back_ms)).node(definition.root, "root", 1)
+    workspace_of_input = {input_id: workspace for workspace, own in workspaces.items() for input_id in own}
+    scope = Scope(frozenset(workspace_ids), inputs, look_back_ms, workspace_of_input, types)
+    root = _Compiler(scope).node(definition.root, "root", 1)
     return Compiled(root, tree.Activity(frozenset(workspace_ids)))
 
 

@@ -5,7 +5,7 @@ A value of the wrong type fails a test, also a negative one. semantics: Strings,
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import Enum
@@ -183,11 +183,12 @@ class DateTest:
 
 @dataclass(frozen=True)
 class ListTest:
-    """Of the entries of a list: one is, or contains, the operand (case-folded)."""
+    """Of the entries of a list: one is, or contains, the operand (case-folded). `of_one`: a single value is a list of its text."""
 
     operand: str
     whole_entry: bool
     negative: bool = False
+    of_one: bool = False
 
     @property
     def missing(self) -> bool:
@@ -195,6 +196,8 @@ class ListTest:
 
     def holds(self, value: Value) -> bool:
         entries = entries_of(value)
+        if entries is None and self.of_one and (text := text_of(value)) is not None:
+            entries = (text,)
         if entries is None:
             return False
         folded = [entry.casefold() for entry in entries]
@@ -222,6 +225,45 @@ class EmptyTest:
 
     def holds(self, value: Value) -> bool:
         return value == "" or entries_of(value) in ((), [])
+
+
+@dataclass(frozen=True)
+class WrongType:
+    """A test of another type than the attribute is read as: no value passes it."""
+
+    missing: bool
+
+    def holds(self, value: Value) -> bool:
+        return False
+
+
+class AttributeType(Enum):
+    """What the values of an attribute are read as, where that is not left to what was sent."""
+
+    STRING = "string"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    LIST = "list"
+
+
+TESTS: dict[AttributeType, type[ValueTest]] = {
+    AttributeType.STRING: TextTest,
+    AttributeType.NUMBER: NumberTest,
+    AttributeType.BOOLEAN: BooleanTest,
+    AttributeType.DATE: DateTest,
+    AttributeType.LIST: ListTest,
+}
+
+
+def read_as(test: ValueTest, type_: AttributeType | None) -> ValueTest:
+    """The test as an attribute of the type takes it; None: of no type. What can be read as a type is what tests of it take anyway, but for
+    lists, which a single value is too."""
+    if type_ is None or isinstance(test, ExistsTest | EmptyTest):
+        return test
+    if not isinstance(test, TESTS[type_]):
+        return WrongType(test.missing)
+    return replace(test, of_one=True) if isinstance(test, ListTest) else test
 
 
 EARTH_RADIUS_METRES = 6_371_008.8

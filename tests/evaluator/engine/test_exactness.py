@@ -14,6 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from muster.definition.v1 import definition_pb2 as pb
 
 from services.evaluator.engine import Changes, Compiled, Engine, compile_definition
+from services.evaluator.engine.compiling.overrides import Types
+from services.evaluator.engine.values import AttributeType
 from tests.evaluator.engine import definitions as d
 from tests.evaluator.engine.telling import Teller, Told
 from tests.model import facts, reference
@@ -104,6 +106,10 @@ others = st.one_of(
 )
 new_facts = st.tuples(people, attribute_changes | attribute_changes | others)
 ends = st.tuples(people, st.just(facts.Deleted()) | st.builds(facts.MergedInto, people) | st.builds(facts.MergedInto, people))
+some_types = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(["colour", "born", "$City"], st.sampled_from([one.name for one in AttributeType]))
+)
+all_types = st.fixed_dictionaries({1: some_types, 2: some_types})
 scopes = st.sampled_from([((1,), ())] * 5 + [((2,), ()), ((1, 2), ()), ((1,), (12,)), ((1, 2), (11, 21))])
 
 
@@ -118,6 +124,8 @@ class Exactness(RuleBasedStateMachine):
         self.teller = Teller(WORKSPACES, PEOPLE, PEOPLE)
         self.people: facts.People[Hashable] = facts.People(WORKSPACES)
         self.log: list[tuple[int, list[Told]]] = []  # all that was told, and when
+        self.types: dict[int, dict[str, str]] = {}
+        self.event_types: dict[int, dict[str, str]] = {}
         self.active: dict[int, reference.Audience] = {}
         self.told: dict[int, set[int]] = {}  # by audience: what its changes add up to, by ordinal
         self.settled = True  # false while the next round has something to report
@@ -180,6 +188,16 @@ class Exactness(RuleBasedStateMachine):
             assert self._members(audience) == self._expected(self.active[audience])
         self.settled = False
         self.rounds = 0
+
+    @precondition(lambda self: self.rounds > 2)
+    @rule(types=all_types, event_types=all_types)
+    def types_change(self, types: dict[int, dict[str, str]], event_types: dict[int, dict[str, str]]) -> None:
+        self.types, self.event_types = types, event_types
+        for audience in sorted(self.active):
+            compiled = self._compiled(self.active[audience])
+            for engine in self.engines:
+                self._add_up(audience, engine.activate(audience, compiled))
+        self.much_happens([], [], 0)
 
     @precondition(lambda self: self.active and self.rounds > 3)
     @rule(data=st.data())
@@ -283,9 +301,11 @@ class Exactness(RuleBasedStateMachine):
             workspaces=WORKSPACES,
             audiences={**{id_: other for id_, other in sorted(self.active.items()) if id_ < audience}, MAIN: self.active[audience]},
             people=[f"p{person}" for person in PEOPLE],
-            told=[scenarios.Told(f"p{person}", now, _named(fact)) for now, told in self.log for person, fact in told],
+            told=[scenarios.Told(f"p{person}", now, _by_name(fact)) for now, told in self.log for person, fact in told],
             expected=[(now, set()) for now in sorted({now for now, _ in self.log} | {self.now})],
             not_by={},
+            types=self.types,
+            event_types=self.event_types,
         )
         for way in (by_the_engine_in_rounds, by_the_engine_loaded_first):
             if (found := smallest(scenario, way, by_the_reference)) is not None:
@@ -305,6 +325,7 @@ class Exactness(RuleBasedStateMachine):
             workspace_ids=audience.workspace_ids,
             input_ids=audience.input_ids,
             look_back_ms=self.look_back,
+            types={workspace: Types(_named(self.types, workspace), _named(self.event_types, workspace)) for workspace in WORKSPACES},
         )
         self.teller.fill(self.engines, compiled)
         return compiled
@@ -322,6 +343,8 @@ class Exactness(RuleBasedStateMachine):
             input_ids=audience.input_ids,
             look_back_ms=self.look_back,
             active=self.active,
+            types=self.types,
+            event_types=self.event_types,
         )
 
     def _add_up(self, audience: int, changes: Changes) -> None:
@@ -333,6 +356,10 @@ class Exactness(RuleBasedStateMachine):
         assert dropped <= members
         members |= added
         members -= dropped
+
+
+def _named(types: dict[int, dict[str, str]], workspace: int) -> dict[str, AttributeType]:
+    return {name: AttributeType[type_] for name, type_ in types.get(workspace, {}).items()}
 
 
 def _at(now: int, drawn: list[Told]) -> list[Told]:
@@ -347,7 +374,7 @@ def _at(now: int, drawn: list[Told]) -> list[Told]:
     return told
 
 
-def _named(fact: facts.Fact) -> facts.Fact:
+def _by_name(fact: facts.Fact) -> facts.Fact:
     """People have names in a scenario."""
     return facts.MergedInto(f"p{fact.other}") if isinstance(fact, facts.MergedInto) else fact
 

@@ -9,9 +9,9 @@ from ..details import Place, Subject
 from ..periods import Window
 from ..tree import Function
 from ..values import DateTest, ExistsTest, NumberTest, ValueTest
-from .common import ALWAYS, NEVER, Refusal, Scope, known
+from .common import ALWAYS, NEVER, Refusal, Scope, known, value_test
 from .event import bounds_of, counted, match_of, window_of_events
-from .filters import FIELDS, test_of
+from .filters import FIELDS
 
 FUNCTIONS: Mapping[int, Function] = {
     pb.AGGREGATE_FUNCTION_SUM: Function.SUM,
@@ -32,7 +32,7 @@ MADE = frozenset({Function.SUM, Function.AVERAGE, Function.COUNT, Function.DISTI
 def compile_aggregate(aggregate: pb.AggregateCriterion, scope: Scope) -> tree.Leaf | tree.Group:
     function = known(FUNCTIONS, aggregate.function, "function")
     match, window = match_of(aggregate.match, scope), window_of_events(aggregate, scope)
-    subject, test = _subject(aggregate), test_of(aggregate.test)
+    subject, test = _subject(aggregate), value_test(aggregate.test)
     if isinstance(test, DateTest) and function in MADE:
         raise Refusal(f"a date test of a {function.value}")
     if subject is None:

@@ -12,7 +12,20 @@ from muster.definition.v1 import definition_pb2 as pb
 from .. import tree
 from ..periods import Window
 from ..strings import StringTest, Way
-from ..values import BooleanTest, Comparison, EmptyTest, ExistsTest, ListTest, NumberTest, TextTest, ValueTest, decimal_of
+from ..values import (
+    AttributeType,
+    BooleanTest,
+    Comparison,
+    DateTest,
+    EmptyTest,
+    ExistsTest,
+    ListTest,
+    NumberTest,
+    TextTest,
+    ValueTest,
+    decimal_of,
+)
+from .overrides import NO_TYPES, Types
 
 K = TypeVar("K", bound=int)
 T = TypeVar("T")
@@ -56,17 +69,27 @@ NEVER = tree.Group(False, ())
 
 @dataclass(frozen=True)
 class Scope:
-    """Of the audience: its workspaces, the inputs that its event criteria read, and how far back they see (milliseconds)."""
+    """Of the audience: its workspaces, the inputs that its event criteria read, and how far back they see (milliseconds). Of the account:
+    the workspace of each input, and the types of attributes by workspace."""
 
     workspaces: frozenset[int]
     inputs: frozenset[int]
     look_back: int
+    workspace_of_input: Mapping[int, int]
+    types: Mapping[int, Types]
 
     def workspace_of(self, criterion: pb.Criterion) -> int:
         """Whose data a user criterion reads."""
         if not criterion.workspace_id and len(self.workspaces) != 1:
             raise Refusal("a user criterion of an audience of several workspaces names its workspace")
         return criterion.workspace_id or next(iter(self.workspaces))
+
+    def types_of(self, workspace: int) -> Types:
+        return self.types.get(workspace, NO_TYPES)
+
+    def type_of_event(self, input_id: int, attribute: str) -> AttributeType | None:
+        """What an attribute of the events of an input is read as; None: as what it was sent as."""
+        return self.types_of(self.workspace_of_input.get(input_id, 0)).of_events.get(attribute)
 
 
 class Refusal(Exception):
@@ -88,6 +111,8 @@ def value_test(test: pb.ValueTest) -> ValueTest:
             return NumberTest(comparison, decimal(test.number.value), upper)
         case "boolean":
             return BooleanTest(test.boolean.value)
+        case "date":
+            return DateTest(window_of(test.date.when) if test.date.HasField("when") else Window())
         case "list":
             return list_test(test.list)
         case "presence":

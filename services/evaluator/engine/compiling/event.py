@@ -23,7 +23,8 @@ def match_of(match: pb.EventMatch, scope: Scope) -> tree.Match:
         name = match.name
     elif match.WhichOneof("name_match") == "name_test":
         name = string_test(match.name_test)
-    return tree.Match(match.type, name, frozenset(match.input_ids) or scope.inputs, filters_of(match.where))
+    where, inputs = filters_of(match.where, frozenset(match.input_ids) or scope.inputs, scope)
+    return tree.Match(match.type, name, inputs, where)
 
 
 def window_of_events(criterion: HasPeriod, scope: Scope) -> Window:

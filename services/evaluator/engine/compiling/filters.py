@@ -6,9 +6,8 @@ from muster.definition.v1 import definition_pb2 as pb
 
 from ..details import Place, Subject
 from ..filters import Filter
-from ..periods import Window
-from ..values import DateTest, ValueTest
-from .common import Refusal, known, value_test, window_of
+from ..values import WrongType, read_as
+from .common import Refusal, Scope, known, value_test
 
 FIELDS: Mapping[int, Subject] = {
     pb.EVENT_FIELD_APPLICATION_VERSION: Subject(Place.CONTEXT, "application_version"),
@@ -29,26 +28,26 @@ FIELDS: Mapping[int, Subject] = {
 }
 
 
-def filters_of(where: Iterable[pb.Filter]) -> tuple[Filter, ...]:
-    """Each once, in an order that doesn't depend on the given one: equal filters are to be shared."""
-    return tuple(sorted({_filter(one) for one in where}, key=repr))
+def filters_of(where: Iterable[pb.Filter], inputs: frozenset[int], scope: Scope) -> tuple[tuple[Filter, ...], frozenset[int]]:
+    """Each once, in an order that doesn't depend on the given one: equal filters are to be shared. And of the inputs those whose events may
+    pass: not where an attribute is read as another type than it is tested as."""
+    read = [_filter(one, inputs, scope) for one in where]
+    return tuple(sorted({one for one, _ in read}, key=repr)), inputs.intersection(*(able for _, able in read))
 
 
-def _filter(one: pb.Filter) -> Filter:
+def _filter(one: pb.Filter, inputs: frozenset[int], scope: Scope) -> tuple[Filter, frozenset[int]]:
+    test = value_test(one.test)
     match one.WhichOneof("subject"):
         case "attribute":
             subject = Subject(Place.ATTRIBUTE, one.attribute)
+            readings = {input_id: read_as(test, scope.type_of_event(input_id, one.attribute)) for input_id in inputs}
+            inputs = frozenset(input_id for input_id, reading in readings.items() if not isinstance(reading, WrongType))
+            # Where the inputs are of several workspaces, only a test of lists has two readings; the wider one is for all.
+            test = next((readings[input_id] for input_id in inputs if readings[input_id] != test), test)
         case "field":
             subject = known(FIELDS, one.field, "field of an event")
         case "product_attribute":
             subject = Subject(Place.PRODUCT_ATTRIBUTE, one.product_attribute)
         case _:
             raise Refusal("a filter of no or an unknown subject", unsupported=True)
-    return Filter(subject, test_of(one.test))
-
-
-def test_of(test: pb.ValueTest) -> ValueTest:
-    """Of a value of an event, dates included."""
-    if test.WhichOneof("kind") != "date":
-        return value_test(test)
-    return DateTest(window_of(test.date.when) if test.date.HasField("when") else Window())
+    return Filter(subject, test), inputs
