@@ -141,6 +141,19 @@ def test_inputs_and_workspaces_are_listed(live: Run) -> None:
     assert live("account", "show", "--json").document["name"] == "Test"
 
 
+def test_the_type_of_an_attribute_is_set_listed_and_removed(live: Run) -> None:
+    workspace = make_workspace(live)
+    assert live("workspace", "types", "set", workspace, "zip", "string", "--json").exit_code == 0
+    assert "list" in live("workspace", "types", "set", workspace, "sizes", "list", "--event").out
+    listed = live("workspace", "types", "list", workspace, "--json").document["attribute_overrides"]
+    assert [(item["kind"], item["attribute"], item["type"]) for item in listed] == [
+        ("ATTRIBUTE_KIND_USER", "zip", "ATTRIBUTE_TYPE_STRING"),
+        ("ATTRIBUTE_KIND_EVENT", "sizes", "ATTRIBUTE_TYPE_LIST"),
+    ]
+    assert "zip" not in live("workspace", "types", "remove", workspace, "zip").out
+    assert "None" in live("workspace", "types", "remove", workspace, "sizes", "--event").out
+
+
 def test_status_says_that_all_services_serve(live: Run) -> None:
     status = live("status", "--json")
     assert status.exit_code == 0, status.err
