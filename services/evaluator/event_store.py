@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -59,6 +60,7 @@ _LOCATED = (
     "position(details, '\"location\"') > 0 AND JSONHas(details, 'location', 'latitude') AND JSONHas(details, 'location', 'longitude')"
 )
 _CHOSEN_MAX = 1_000  # a query names no more values than this
+_READ_ROWS = 500_000  # that one query for several properties reads
 
 
 _VALUES = ["", *(kind.value for kind in (PropertyKind.DEVICE, PropertyKind.CONSENT, PropertyKind.ATTRIBUTION))]
@@ -212,21 +214,25 @@ class EventStore:
     def attributes(self, account_id: int) -> Iterator[tuple[int, Property | str, NDArray[np.int64], list[Value | None], NDArray[np.int64]]]:
         """(workspace, property, MPIDs, values, times): the latest value of each person; None where it was removed."""
         names = self._client.query(
-            f"SELECT DISTINCT workspace_id, kind, attribute {self._of_account('attributes', account_id)} "
-            "AND kind IN {kinds:Array(String)}",
+            f"SELECT workspace_id, kind, attribute, count() {self._of_account('attributes', account_id)} AND kind IN {{kinds:Array(String)}} "
+            "GROUP BY workspace_id, kind, attribute ORDER BY workspace_id, kind, attribute",
             parameters={"account": account_id, "kinds": _VALUES},
         ).result_rows
-        for workspace_id, kind, attribute in names:
-            rows = self._client.query(
-                "SELECT mpid, tupleElement(argMax(tuple(value), (time_ms, sequence, position)), 1), max(time_ms) "
+        for workspace_id, kind, chosen in _together(names):
+            columns = self._client.query(
+                "SELECT transform(attribute, {names:Array(String)}, range(length({names:Array(String)})), 0) AS which, mpid, "
+                "tupleElement(argMax(tuple(value), (time_ms, sequence, position)), 1), max(time_ms) "
                 f"{self._of_account('attributes', account_id)} AND workspace_id = {{workspace:Int64}} AND kind = {{kind:String}} "
-                "AND attribute = {attribute:String} GROUP BY mpid",
-                parameters={"account": account_id, "workspace": workspace_id, "kind": kind, "attribute": attribute},
-            ).result_rows
-            mpids = np.array([row[0] for row in rows], np.int64)
-            values = [None if row[1] is None else value_from(row[1]) for row in rows]
-            property_ = Property(PropertyKind(kind), attribute) if kind else attribute
-            yield int(workspace_id), property_, mpids, values, np.array([row[2] for row in rows], np.int64)
+                "AND attribute IN {names:Array(String)} GROUP BY attribute, mpid ORDER BY which",
+                parameters={"account": account_id, "workspace": workspace_id, "kind": kind, "names": chosen},
+                column_oriented=True,
+            ).result_columns
+            which, mpids, times = (np.array(columns[place], np.int64) for place in (0, 1, 3)) if columns else (np.empty(0, np.int64),) * 3
+            bounds = np.searchsorted(which, np.arange(len(chosen) + 1)).tolist()
+            for attribute, start, end in zip(chosen, bounds, bounds[1:], strict=False):
+                values = [None if text is None else value_from(text) for text in columns[2][start:end]]
+                property_ = Property(PropertyKind(kind), attribute) if kind else attribute
+                yield workspace_id, property_, mpids[start:end], values, times[start:end]
 
     # --- one person
 
@@ -475,6 +481,20 @@ def _hidden(sequences: Mapping[int, int]) -> str:
     """The condition for rows of these MPIDs up to a sequence each."""
     mpids, up_to = (", ".join(map(str, numbers)) for numbers in (sequences.keys(), sequences.values()))
     return f"mpid IN ({mpids}) AND sequence <= transform(mpid, [{mpids}], [{up_to}], 0)"
+
+
+def _together(names: Sequence[Sequence[Any]]) -> Iterator[tuple[int, str, list[str]]]:
+    """(workspace, kind, names) of properties that are read by one query: of ten thousand with few values each, many at a time."""
+    for (workspace_id, kind), own in groupby(names, key=lambda row: (int(row[0]), str(row[1]))):
+        chosen: list[str] = []
+        rows = 0
+        for _, _, name, count in own:
+            if chosen and (rows + count > _READ_ROWS or len(chosen) == _CHOSEN_MAX):
+                yield workspace_id, kind, chosen
+                chosen, rows = [], 0
+            chosen.append(name)
+            rows += count
+        yield workspace_id, kind, chosen
 
 
 def _reduced(subject: Subject, parameters: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from services.evaluator import event_store
 from services.evaluator.engine.details import Happening, Place, Subject
-from services.evaluator.engine.facts import EventContext, Point, Series
+from services.evaluator.engine.facts import EventContext, Point, Property, PropertyKind, Series
 from services.evaluator.engine.filters import Filter
 from services.evaluator.engine.sieve import Sieve, SieveEntry
 from services.evaluator.engine.strings import StringTest, Way
@@ -118,6 +118,31 @@ def test_what_was_never_committed_is_taken_out_again(store: EventStore) -> None:
     assert rows_of(store, 23) == [(SERIES[0], 1, 100)]
     assert list(store.attributes(23)) == []
     assert store.take_over({**everything, 1: Tenure(2, 5), 2: Tenure(2, 8)}) == 0
+
+
+def test_thousands_of_attributes_are_read_back_by_a_few_queries(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = ["", "'", "\\", "\\'", '"', "a\0b", "Straße", "🧭", "{names:Array(String)}", "[", "],['"]
+    names = [*odd, *(f"attribute {number}" for number in range(2_500 - len(odd)))]
+    rows = [AttributeRow(8, name, mpid, 100 + mpid, f"{name} of {mpid}", 1, 1) for name in names for mpid in (1, 2)]
+    rows += [AttributeRow(9, "attribute 7", 3, 100, None, 1, 1), AttributeRow(8, "model", 1, 100, "X", 1, 1, "device")]
+    store.insert(27, columns([], [], []), rows)
+    asked = 0
+    query = store._client.query
+
+    def counting(*args: object, **options: object) -> object:
+        nonlocal asked
+        asked += 1
+        return query(*args, **options)
+
+    monkeypatch.setattr(store._client, "query", counting)
+    found = {
+        (workspace, attribute): dict(zip(mpids.tolist(), zip(values, times.tolist(), strict=True), strict=True))
+        for workspace, attribute, mpids, values, times in store.attributes(27)
+    }
+    expected: dict[tuple[int, object], object] = {(8, name): {m: (f"{name} of {m}", 100 + m) for m in (1, 2)} for name in names}
+    expected |= {(9, "attribute 7"): {3: (None, 100)}, (8, Property(PropertyKind.DEVICE, "model")): {1: ("X", 100)}}
+    assert found == expected
+    assert asked == 6
 
 
 def test_the_latest_value_of_an_attribute_wins_and_keeps_its_form(store: EventStore) -> None:

@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from muster.definition.v1 import definition_pb2 as pb
 
-from services.evaluator.engine import Engine, Series, compile_definition
+from services.evaluator.engine import AttributeChange, Engine, Series, Value, compile_definition
 from services.evaluator.engine.compile import CRITERIA_MAX, DEPTH_MAX, Compiled, Malformed
+from services.evaluator.engine.criteria.columns import ValueColumn
+from services.evaluator.engine.values import TextTest
 from tests.evaluator.engine import definitions as d
 
 DAY = 86_400_000
@@ -86,6 +90,74 @@ def test_an_attribute_with_a_million_values_is_exact() -> None:
     engine.load_attributes(1, "code", people, [f"code {number}" for number in people.tolist()], np.full(len(people), NOW))
     engine.activate(1, compiled(d.attribute("code", d.text("ends_with", "99999"))))
     assert engine.members(1).tolist() == list(range(99_999, 1_000_000, 100_000))
+
+
+def test_each_distinct_value_is_put_to_a_test_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    people = np.arange(5_000)
+    engine = Engine(look_back_ms=30 * DAY, now_ms=NOW)
+    engine.add_activity(1, people)
+    engine.load_attributes(1, "code", people, [f"code {number}" for number in people.tolist()], np.full(len(people), NOW))
+    asked: list[Value] = []
+    holds = TextTest.holds
+
+    def asking(test: TextTest, value: Value) -> bool:
+        asked.append(value)
+        return holds(test, value)
+
+    monkeypatch.setattr(TextTest, "holds", asking)
+    definition = compiled(d.attribute("code", d.text("ends_with", "99")))
+    assert engine.estimate(definition).size == 50
+    engine.activate(1, definition)
+    engine.activate(2, compiled(d.all_of(d.attribute("code", d.text("ends_with", "99")), d.event("buy"))))
+    assert len(asked) == 5_000
+    changed = AttributeChange(1, "code", np.array([3, 4]), ["x99", "y"], np.array([NOW + 1, NOW + 1]))
+    assert engine.round(NOW + 1, {}, [changed])[1].added.tolist() == [3]
+    assert asked[5_000:] == ["x99", "y"]
+    # Nearly everybody gets the same value, so the codes are made anew: those that stay are known.
+    engine.round(NOW + 2, {}, [AttributeChange(1, "code", people[100:], ["same"] * 4_900, np.full(4_900, NOW + 2))])
+    engine.forget(NOW + 2)
+    engine.round(NOW + 3, {}, [AttributeChange(1, "code", np.array([5]), ["z99"], np.array([NOW + 3]))])
+    assert asked[5_002:] == ["same", "z99"]
+    assert engine.members(1).tolist() == [3, 5, 99]
+
+
+def test_attributes_that_few_people_have_cost_what_these_have() -> None:
+    people, attributes = 200_000, 1_000
+    engine = Engine(look_back_ms=30 * DAY, now_ms=NOW)
+    engine.add_activity(1, np.arange(people))
+    before = engine.memory_bytes()
+    for number in range(attributes):
+        engine.load_attributes(1, f"a{number}", np.arange(20) * 10_000 + number, ["x"] * 20, np.full(20, NOW))
+    assert engine.memory_bytes() - before <= 32 * 20 * attributes  # laid out by ordinal they would take 2.4 GB
+    engine.activate(1, compiled(d.attribute("a999", d.text("equals", "X"))))
+    assert engine.members(1).tolist() == [number * 10_000 + 999 for number in range(20)]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.lists(st.tuples(st.integers(0, 39), st.sampled_from(["a", "b", None]), st.integers(0, 5))), st.booleans()), max_size=6
+    )
+)
+def test_a_column_is_the_same_while_few_have_a_value_and_when_many_do(told: list[tuple[list[tuple[int, str | None, int]], bool]]) -> None:
+    column = ValueColumn()
+    latest: dict[int, tuple[int, str | None]] = {}
+    column.make_room(20)
+    for rows, clears in told:
+        column.make_room(40)
+        before = {ordinal: value for ordinal, (_, value) in latest.items()}
+        for ordinal, value, time in rows:
+            if ordinal not in latest or time >= latest[ordinal][0]:
+                latest[ordinal] = time, value
+        ordinals, values, times = zip(*rows, strict=True) if rows else ((), (), ())
+        changed = column.put(np.array(ordinals, np.int64), values, np.array(times, np.int64))
+        assert changed.tolist() == [o for o, (_, value) in sorted(latest.items()) if before.get(o) != value]
+        if clears:
+            column.clear(np.array([3, 7, 30]))
+            latest = {ordinal: one for ordinal, one in latest.items() if ordinal not in (3, 7, 30)}
+        assert [column.value_of(ordinal) for ordinal in range(40)] == [latest.get(ordinal, (0, None))[1] for ordinal in range(40)]
+        some = slice(5, 33)
+        assert [column.values[code] for code in column.held.codes(some).tolist()] == [column.value_of(o) for o in range(5, 33)]
 
 
 def test_ten_thousand_attributes_are_exact() -> None:

@@ -25,6 +25,7 @@ from .columns import NO_DATE, WORTH_TIDYING, Column, Reader, column_of
 AttributeCriterion = AttributeTest | AttributeDate
 Key = tuple[int, Property]  # workspace and property
 
+SPARE = 8  # tests of an attribute that nobody uses, but perhaps asks for again
 LONGEST = LAST_INSTANT - FIRST_INSTANT + 1
 IN_TIME = frozenset({PropertyKind.FIRST_SEEN, PropertyKind.LAST_SEEN, PropertyKind.LOCATION, PropertyKind.LIFETIME_VALUE})
 
@@ -35,6 +36,17 @@ class _Attribute:
     tests: dict[AttributeTest, tuple[int, Reader]] = field(default_factory=dict)
     windows: dict[Window, int] = field(default_factory=dict)
     by_date: SortedRuns | None = None  # kept while windows ask for it; also holds dates that people had before
+    spare: dict[AttributeTest, Reader] = field(default_factory=dict)  # of tests that were asked for last, and are not in use
+
+    def reader(self, test: AttributeTest) -> Reader:
+        """One for each test, so that a value is put to it once, for an estimate, the activation after it, and the rounds."""
+        if test in self.tests:
+            return self.tests[test][1]
+        reader = self.spare.pop(test, None) or self.column.reader(test.test)
+        while len(self.spare) >= SPARE:
+            del self.spare[next(iter(self.spare))]
+        self.spare[test] = reader
+        return reader
 
     def in_window(self, window: Window, people: Ordinals | slice, now: int) -> NDArray[np.bool_]:
         first, last = window.bounds(now)
@@ -118,7 +130,7 @@ class AttributeCriteria:
             if isinstance(criterion, AttributeDate):
                 true[present] = attribute.in_window(criterion.window, present, now)
             else:
-                true[present] = attribute.column.reader(criterion.test).of(present)
+                true[present] = attribute.reader(criterion).of(present)
         return np.packbits(true, bitorder="little")
 
     def value_of(self, workspace: int, attribute: Property, ordinal: int, at: int) -> Value | None:
@@ -144,7 +156,8 @@ class AttributeCriteria:
     def add(self, criterion: AttributeCriterion, slot: int) -> None:
         attribute = self._attribute(criterion.workspace, criterion.attribute)
         if isinstance(criterion, AttributeTest):
-            attribute.tests[criterion] = slot, attribute.column.reader(criterion.test)
+            attribute.tests[criterion] = slot, attribute.reader(criterion)
+            attribute.spare.pop(criterion, None)
             return
         attribute.windows[criterion.window] = slot
         if attribute.by_date is None:
@@ -192,6 +205,7 @@ class AttributeCriteria:
     def tidy(self) -> None:
         """Let go of values and dates that nobody has any more."""
         for attribute in self._attributes.values():
+            attribute.spare.clear()
             attribute.column.tidy()
             if attribute.by_date is not None:
                 dated = np.flatnonzero(attribute.column.dates(slice(0, attribute.column.size)) != NO_DATE)

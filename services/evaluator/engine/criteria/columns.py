@@ -5,7 +5,7 @@ Nothing in here knows the time: what holds only from an instant on is told when 
 
 from collections.abc import Callable, Sequence
 from decimal import Context, Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from ..facts import Instants, Ordinals, Point, Property, PropertyKind, Value
 from ..keys import sorted_unique
 from ..values import FIRST_INSTANT, LAST_INSTANT, NearTest, ValueTest, instant_of
+from .held import NEVER, Held, People
 
 Bools = NDArray[np.bool_]
-People = Ordinals | slice
-Codes = NDArray[np.int32]
 
-NEVER = -(1 << 62)  # when a value that nobody has told was told
 NO_DATE = FIRST_INSTANT - 1
 WORTH_TIDYING = 1024
 EXACT = Context(prec=10_000)  # sums of amounts never come near so many digits
@@ -76,9 +74,13 @@ def column_of(property_: Property) -> Column:
 
 def latest(ordinals: Ordinals, times: Instants, known: Instants) -> NDArray[np.intp]:
     """The positions of what holds from now on: per person the latest, of equal times the last one told; not older than what is known."""
-    order = np.lexsort((times, ordinals))
-    newest = order[np.append(np.diff(ordinals[order]) != 0, True)] if len(order) else order
+    newest = _newest(ordinals, times)
     return newest[times[newest] >= known[ordinals[newest]]]
+
+
+def _newest(ordinals: Ordinals, times: Instants) -> NDArray[np.intp]:
+    order = np.lexsort((times, ordinals))
+    return order[np.append(np.diff(ordinals[order]) != 0, True)] if len(order) else order
 
 
 class ValueColumn:
@@ -86,59 +88,56 @@ class ValueColumn:
 
     def __init__(self) -> None:
         self.values: list[Value | None] = [None]
-        self.codes: Codes = np.zeros(0, np.int32)
+        self.held = Held()
         self.tidied = 0
-        self._times: Instants = np.zeros(0, np.int64)
+        self.stayed = np.zeros(0, np.int64)  # the codes that the last tidying kept, ascending: each became its place among them
         self._code_of: dict[object, int] = {}
-        self._dates = _ByValue(self, _date, NO_DATE)
+        self._dates = _ByValue(self, _date, NO_DATE, np.int64)
 
     @property
     def nbytes(self) -> int:
-        return self.codes.nbytes + self._times.nbytes
+        return self.held.nbytes
 
     @property
     def size(self) -> int:
-        return len(self.codes)
+        return self.held.size
 
     def make_room(self, people: int) -> None:
-        if people > len(self.codes):
-            more = people - len(self.codes)
-            self.codes = np.concatenate([self.codes, np.zeros(more, np.int32)])
-            self._times = np.concatenate([self._times, np.full(more, NEVER)])
+        self.held.make_room(people)
 
     def put(self, ordinals: Ordinals, values: Sequence[Value | None], times: Instants) -> Ordinals:
         """Per person the latest wins, of equal times the last one told; the people whose value is another now, ascending."""
-        newest = latest(ordinals, times, self._times)
+        newest = _newest(ordinals, times)
+        newest = newest[times[newest] >= self.held.times(ordinals[newest])]
         people = ordinals[newest]
         codes = np.fromiter((self._code(values[at]) for at in newest.tolist()), np.int32, len(newest))
-        self._times[people] = times[newest]
-        moved = self.codes[people] != codes
-        self.codes[people[moved]] = codes[moved]
-        changed: Ordinals = people[moved]
+        changed: Ordinals = people[self.held.codes(people) != codes]
+        self.held.put(people, codes, times[newest])
         return changed
 
     def clear(self, ordinals: Ordinals) -> None:
-        self.codes[ordinals] = 0
-        self._times[ordinals] = NEVER
+        self.held.clear(ordinals)
 
     def value_of(self, ordinal: int) -> Value | None:
-        return self.values[int(self.codes[ordinal])]
+        return self.values[int(self.held.codes(np.array([ordinal]))[0])]
 
     def with_more(self, ordinal: int, values: Sequence[Value | None], times: Sequence[int]) -> Value | None:
         return values[-1] if values else self.value_of(ordinal)
 
     def reader(self, test: ValueTest) -> "_Answers":
-        return _Answers(_ByValue(self, lambda value: test.holds(value) != test.missing, 0))
+        return _Answers(_ByValue(self, lambda value: test.holds(value) != test.missing, 0, np.int8))
 
     def dates(self, people: People) -> Instants:
         return self._dates.of(people)
 
     def tidy(self) -> None:
-        used = np.union1d(self.codes, [0])
+        if len(self.values) < WORTH_TIDYING:
+            return
+        used = self.held.used(len(self.values))
         if len(self.values) < 2 * len(used) + WORTH_TIDYING:
             return
-        self.tidied += 1
-        self.codes = np.searchsorted(used, self.codes).astype(np.int32)
+        self.tidied, self.stayed = self.tidied + 1, used
+        self.held.recode(used)
         self.values = [self.values[code] for code in used.tolist()]
         self._code_of = {_identity(value): code for code, value in enumerate(self.values) if value is not None}
 
@@ -311,22 +310,23 @@ def _identity(value: Value) -> object:
 class _ByValue:
     """A function of the value, worked out once for each distinct value of a column."""
 
-    def __init__(self, column: ValueColumn, function: Callable[[Value], int], missing: int) -> None:
+    def __init__(self, column: ValueColumn, function: Callable[[Value], int], missing: int, width: type[np.signedinteger]) -> None:
         self._column = column
         self._function = function
         self._missing = missing
-        self._known: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._known: NDArray[Any] = np.zeros(0, width)
         self._tidied = column.tidied
 
-    def of(self, people: People) -> NDArray[np.int64]:
+    def of(self, people: People) -> NDArray[Any]:
         column = self._column
         if self._tidied != column.tidied:  # all codes are other ones
-            self._tidied, self._known = column.tidied, self._known[:0]
+            stayed = column.stayed if self._tidied + 1 == column.tidied else column.stayed[:0]
+            self._tidied, self._known = column.tidied, self._known[stayed[stayed < len(self._known)]]
         if len(self._known) < len(column.values):
             new = column.values[len(self._known) :]
             answers = (self._missing if value is None else self._function(value) for value in new)
-            self._known = np.concatenate([self._known, np.fromiter(answers, np.int64, len(new))])
-        answers_of_people: NDArray[np.int64] = self._known[column.codes[people]]
+            self._known = np.concatenate([self._known, np.fromiter(answers, self._known.dtype, len(new))])
+        answers_of_people: NDArray[Any] = self._known[column.held.codes(people)]
         return answers_of_people
 
 
