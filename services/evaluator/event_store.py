@@ -214,8 +214,8 @@ class EventStore:
     def attributes(self, account_id: int) -> Iterator[tuple[int, Property | str, NDArray[np.int64], list[Value | None], NDArray[np.int64]]]:
         """(workspace, property, MPIDs, values, times): the latest value of each person; None where it was removed."""
         names = self._client.query(
-            f"SELECT workspace_id, kind, attribute, count() {self._of_account('attributes', account_id)} AND kind IN {{kinds:Array(String)}} "
-            "GROUP BY workspace_id, kind, attribute ORDER BY workspace_id, kind, attribute",
+            f"SELECT workspace_id, kind, attribute, count() {self._of_account('attributes', account_id)} "
+            "AND kind IN {kinds:Array(String)} GROUP BY workspace_id, kind, attribute ORDER BY workspace_id, kind, attribute",
             parameters={"account": account_id, "kinds": _VALUES},
         ).result_rows
         for workspace_id, kind, chosen in _together(names):
@@ -257,12 +257,23 @@ class EventStore:
             for series, own in by_series.items()
         }
 
-    def life_of(self, account_id: int, mpid: int) -> list[tuple[int, int, str, int, str]]:
-        """(workspace, type, name, time, details) of all events of a person that are kept, in the order in which they were received."""
+    def time_of(self, account_id: int, mpid: int, later: int) -> int | None:
+        """The time of the latest event of a person than which so many are later, or of the same time; None: there is none."""
         rows = self._client.query(
-            f"SELECT workspace_id, type, name, time_ms, details {self._of_account('events', account_id)} AND mpid = {{mpid:Int64}} "
+            f"SELECT time_ms {self._of_account('events', account_id)} AND mpid = {{mpid:Int64}} "
+            "ORDER BY time_ms DESC LIMIT 1 OFFSET {later:UInt64}",
+            parameters={"account": account_id, "mpid": mpid, "later": later},
+        ).result_rows
+        return int(rows[0][0]) if rows else None
+
+    def life_of(self, account_id: int, mpid: int, since_ms: int | None = None) -> list[tuple[int, int, str, int, str]]:
+        """(workspace, type, name, time, details) of the events of a person that are kept, in the order in which they were received; all,
+        or those from an instant on."""
+        since = "" if since_ms is None else "AND time_ms >= {since:Int64} "
+        rows = self._client.query(
+            f"SELECT workspace_id, type, name, time_ms, details {self._of_account('events', account_id)} AND mpid = {{mpid:Int64}} {since}"
             "ORDER BY sequence, position",
-            parameters={"account": account_id, "mpid": mpid},
+            parameters={"account": account_id, "mpid": mpid, "since": since_ms or 0},
         ).result_rows
         return [(int(workspace_id), int(type_), name, int(time_ms), details) for workspace_id, type_, name, time_ms, details in rows]
 

@@ -15,14 +15,19 @@ _LAST_SEEN, _LOCATION = Property(PropertyKind.LAST_SEEN), Property(PropertyKind.
 _LIFETIME_VALUE = Property(PropertyKind.LIFETIME_VALUE)
 _FROM_EVENTS = frozenset({_LAST_SEEN, _LOCATION, _LIFETIME_VALUE})
 
+EVENTS_MAX = 100_000  # of one person that are read, the latest ones
+
 Changes = dict[tuple[int, Property], list[tuple[int, Value | None]]]
 
 
 def past_of(store: EventStore, account_id: int, mpid: int, criteria: Collection[Criterion], now_ms: int, look_back_ms: int) -> Past:
     """For these criteria: a look-back more of events, and how the present values came to be."""
+    too_early = store.time_of(account_id, mpid, EVENTS_MAX)
+    known_from = None if too_early is None else too_early + 1
     types = {match.type for criterion in criteria for match in matches_of(criterion)}
     edge = now_ms - look_back_ms
-    events = store.events_of(account_id, mpid, types, edge - look_back_ms, edge) if types else {}
+    oldest = edge - look_back_ms if known_from is None else max(edge - look_back_ms, known_from)
+    events = store.events_of(account_id, mpid, types, oldest, edge) if types and oldest < edge else {}
     wanted = {(one.workspace, one.attribute) for one in criteria if isinstance(one, AttributeTest | AttributeDate)}
     changes: Changes = {}
     names = {(workspace, attribute.name) for workspace, attribute in wanted if attribute.kind is PropertyKind.USER_ATTRIBUTE}
@@ -30,17 +35,17 @@ def past_of(store: EventStore, account_id: int, mpid: int, criteria: Collection[
         for (workspace, name), told in store.changes_of(account_id, mpid, names).items():
             changes[workspace, Property(PropertyKind.USER_ATTRIBUTE, name)] = told
     if any(attribute in _FROM_EVENTS for _, attribute in wanted):
-        told_by_events = _told_by_events(store, account_id, mpid)
+        told_by_events = _told_by_events(store, account_id, mpid, known_from)
         changes |= {key: told for key, told in told_by_events.items() if key in wanted}
-    return Past(events, changes, store.heard_of(account_id, mpid))
+    return Past(events, changes, store.heard_of(account_id, mpid), known_from)
 
 
-def _told_by_events(store: EventStore, account_id: int, mpid: int) -> Changes:
+def _told_by_events(store: EventStore, account_id: int, mpid: int, known_from: int | None) -> Changes:
     """What follows from a person's events, and from there being a change, in each workspace."""
     changes: Changes = defaultdict(list)
     for workspace, time in store.change_times_of(account_id, mpid):
         changes[workspace, _LAST_SEEN].append((time, None))
-    for workspace, type_, name, time, details in store.life_of(account_id, mpid):
+    for workspace, type_, name, time, details in store.life_of(account_id, mpid, known_from):
         changes[workspace, _LAST_SEEN].append((time, None))
         if (point := point_of(details)) is not None:
             changes[workspace, _LOCATION].append((time, point))

@@ -17,6 +17,7 @@ from .values import FIRST_INSTANT, Comparison, DateTest, ExistsTest, ListTest, N
 
 Truths = NDArray[np.bool_]
 MOST_PLACES = 1_000  # of a quotient that is written out
+DENSE = 4  # cells of a table for each value, at the most
 
 
 def judged(criterion: AggregateTest, measure: Measure, known: Known, owners: Positions, labels: Codes, size: int, now: int) -> Truths:
@@ -57,6 +58,74 @@ def judged(criterion: AggregateTest, measure: Measure, known: Known, owners: Pos
     return true
 
 
+def judged_stretches(
+    criterion: AggregateTest, measure: Measure, known: Known, labels: Codes, begins: Positions, ends: Positions
+) -> Truths | None:
+    """Whether the test passes of each `labels[begins[i]:ends[i]]`; both bounds ascend. For a test that time doesn't move. None: this
+    function has no way to work them all out at once."""
+    true = np.full(len(begins), criterion.passes_empty)
+    some = ends > begins
+    function = criterion.function
+    if function in (Function.SUM, Function.AVERAGE, Function.MIN, Function.MAX):
+        amounts = measure.amounts.known[labels]
+        before = np.concatenate([[0], np.cumsum(amounts)])
+        labels, begins, ends = labels[amounts], before[begins], before[ends]
+        some = ends > begins
+        wholes, places = measure.amounts.wholes[labels], measure.amounts.places
+    begins, ends = begins[some], ends[some]
+    match function:
+        case _ if not len(begins):
+            pass
+        case Function.COUNT:
+            true[some] = _holds(criterion, ends - begins, 0, None, 0)
+        case Function.DISTINCT_COUNT:
+            true[some] = _holds(criterion, _different(measure.worths[labels], begins, ends), 0, None, 0)
+        case Function.SUM | Function.AVERAGE:
+            wholes = wholes if fits(wholes, len(wholes)) else wholes.astype(object)
+            sums = np.concatenate([np.zeros(1, wholes.dtype), np.cumsum(wholes)])
+            true[some] = _holds(criterion, sums[ends] - sums[begins], places, ends - begins if function is Function.AVERAGE else None, 0)
+        case Function.MIN | Function.MAX:
+            true[some] = _holds(
+                criterion, _least_of(np.minimum if function is Function.MIN else np.maximum, wholes, begins, ends), places, None, 0
+            )
+        case Function.FIRST:
+            true[some] = _passes(criterion, measure, known, labels[begins], 0)
+        case Function.LAST:
+            true[some] = _passes(criterion, measure, known, labels[ends - 1], 0)
+        case Function.UNIQUE_LIST if isinstance(criterion.test, ListTest):
+            found = np.concatenate([[0], np.cumsum(known.of(measure.values, labels))])
+            true[some] = (found[ends] > found[begins]) != criterion.test.negative
+        case Function.UNIQUE_LIST:
+            true[some] = isinstance(criterion.test, ExistsTest) and criterion.test.exists
+        case Function.MOST_FREQUENT:
+            return None
+    return true
+
+
+def _different(worths: NDArray[np.int64], begins: Positions, ends: Positions) -> NDArray[np.int64]:
+    """How many different ones each stretch has. Value i is in those from `enters[i]` on, up to where the next of the same worth is."""
+    enters, leaves = np.searchsorted(ends, np.arange(len(worths)), "right"), np.searchsorted(begins, np.arange(len(worths)), "right")
+    order = np.argsort(worths, kind="stable")
+    same = np.flatnonzero(worths[order][1:] == worths[order][:-1])
+    leaves[order[same]] = np.minimum(leaves[order[same]], enters[order[same + 1]])
+    counted = enters < leaves
+    more = np.bincount(enters[counted], minlength=len(begins) + 1) - np.bincount(leaves[counted], minlength=len(begins) + 1)
+    return np.cumsum(more)[:-1]
+
+
+def _least_of(least: np.ufunc, wholes: Numbers, begins: Positions, ends: Positions) -> Numbers:
+    """Of each stretch, none of which is empty: two overlapping parts, each a power of two long."""
+    found = np.empty(len(begins), wholes.dtype)
+    powers = np.frexp(ends - begins)[1] - 1
+    parts = wholes
+    for power in range(int(powers.max()) + 1):
+        if power:
+            parts = least(parts[: -(1 << (power - 1))], parts[1 << (power - 1) :])
+        own = powers == power
+        found[own] = least(parts[begins[own]], parts[ends[own] - (1 << power)])
+    return found
+
+
 def made(function: Function, measure: Measure, labels: Codes) -> Value | None:
     """What the function makes of one person's values, for a person's eyes: a quotient without an end is cut off."""
     owners = np.zeros(len(labels), np.intp)
@@ -93,8 +162,18 @@ def _least(function: Function, wholes: list[int], one: int) -> Fraction:
 def _by_worth(measure: Measure, owners: Positions, labels: Codes) -> tuple[Positions, Codes, NDArray[np.int64], Positions]:
     """The different values of each person, ascending: person, label of the last one, how often, and the place of the last one."""
     worths = measure.worths[labels]
-    order = np.lexsort((worths, owners))
-    starts = starts_of_groups(owners[order] * (int(worths.max(initial=0)) + 1) + worths[order])
+    different = int(worths.max(initial=0)) + 1
+    keys = owners * different + worths
+    room = (int(owners.max(initial=0)) + 1) * different
+    if room <= DENSE * len(keys):  # of few people with many values: quicker than sorting
+        counts = np.bincount(keys, minlength=room)
+        last = np.empty(room, np.intp)
+        last[keys] = np.arange(len(keys))  # of equal keys the last place stays
+        held = np.flatnonzero(counts)
+        places = last[held]
+        return owners[places], labels[places], counts[held], places
+    order = np.argsort(keys, kind="stable")
+    starts = starts_of_groups(keys[order])
     ends = np.append(starts[1:], len(order)) - 1 if len(order) else starts
     places = order[ends]
     return owners[places], labels[places], ends - starts + 1, places

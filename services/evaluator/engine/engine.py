@@ -201,7 +201,7 @@ class Engine:
             to_come=lambda workspace, attribute: criteria.to_come(workspace, attribute, ordinal),
             is_active=lambda activity: criteria.is_active(activity, ordinal),
             tree_of=self._tree_of,
-            taken_by=lambda sieve: self._sieves.measure(sieve).entries_of(ordinal),
+            measure=self._sieves.measure,
             past=past,
         )
         return explain(person, compiled.members)

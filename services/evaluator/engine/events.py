@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .facts import Instants, Ordinals, Series
 from .keys import Keys, Labels, Positions, SortedRuns
+from .periods import FAR
 from .tree import Match
 
 TIME_BITS = 34
@@ -23,6 +24,13 @@ LONGEST_LOOK_BACK = 150 * DAY
 MOST_PEOPLE = 1 << 29
 
 Codes = NDArray[np.int32]
+
+
+def in_time(owners: Positions, times: Instants) -> Positions:
+    """The order of their owners and, for each, of the times. Of what comes from few sorted runs, that is merging them."""
+    if not len(times):
+        return np.empty(0, np.intp)
+    return np.argsort((owners << TIME_BITS) + (times - times.min()), kind="stable")
 
 
 class Histories:
@@ -81,10 +89,11 @@ class Histories:
         self._waiting = [tuple(column[~np.isin(waiting[1], people)] for column in waiting) for waiting in self._waiting]  # type: ignore[misc]
         self._clear(np.isin(np.arange(int(people.max(initial=-1)) + 1), people))
 
-    def history(self, people: Ordinals) -> tuple[Positions, Instants, Codes]:
-        """All events of these people (ascending): for each the position of its person, the time and the code."""
+    def history(self, people: Ordinals, first: int = -FAR, last: int = FAR) -> tuple[Positions, Instants, Codes]:
+        """The events of these people (ascending) with `first <= t <= last`: for each the position of its person, the time and the code."""
         base = people << TIME_BITS
-        return self._found(self._by_person.ranges(base, base + HORIZON))
+        lower, upper = (min(max(instant - self._epoch, 0), HORIZON) for instant in (first, last + 1))
+        return self._found(self._by_person.ranges(base + lower, base + upper))
 
     def everything(self) -> tuple[Positions, Instants, Codes]:
         """All events of everybody: for each its person, the time and the code."""

@@ -114,8 +114,12 @@ class _Walk:
 
     def _since(self, node: Node, line: Timeline) -> int | None:
         """Events are known for a look-back before each of the instants of the last look-back, and not for earlier ones."""
-        since = line.since(self._person.now)
-        bounded = since is not None and since <= self._person.now - self._person.index.look_back and self._reads_events(node)
+        since, look_back, known_from = line.since(self._person.now), self._person.index.look_back, self._person.past.known_from
+        edge = self._person.now - look_back
+        if known_from is not None:
+            edge = max(edge, known_from + look_back)
+            since = None if since is None or since <= known_from else since
+        bounded = since is not None and since <= edge and self._reads_events(node)
         return None if bounded else since
 
     def _reads_events(self, node: Node, depth: int = 0) -> bool:

@@ -7,7 +7,7 @@ from decimal import Context, Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from .events import Codes, Histories
+from .events import Codes, Histories, in_time
 from .facts import Instants, Ordinals, Value
 from .keys import Positions, SortedRuns, expand, sorted_unique
 from .periods import Window
@@ -180,14 +180,20 @@ class Measure:
     def rows(self, people: Ordinals | None, window: Window, now: int) -> tuple[Positions, Codes]:
         """The values in the window, in the order of the people (ascending; None: everybody, by ordinal), of their times and of their
         coming: for each the position of its person, and the label."""
-        owners, times, labels = self._histories.everything() if people is None else self._histories.history(people)
         first, last = window.bounds(now)
+        owners, times, labels = self._histories.everything() if people is None else self._histories.history(people, first, last)
         inside = (times >= first) & (times <= last)
         if self._windows:
             inside[inside] = self._in_windows(labels[inside], now)
         owners, times, labels = owners[inside], times[inside], labels[inside]
-        order = np.lexsort((times, owners))
+        order = in_time(owners, times)
         return owners[order], labels[order]
+
+    def of_one(self, ordinal: int) -> tuple[Instants, Codes]:
+        """The times and the labels of all values of one person, in the order of the times and of their coming."""
+        owners, times, labels = self._histories.history(np.array([ordinal]))
+        order = in_time(owners, times)
+        return times[order], labels[order]
 
     def crossing(self, edges: Sequence[int], before: int, now: int) -> Ordinals:
         """Who has an entry with a date that crossed one of these edges."""
@@ -206,16 +212,15 @@ class Measure:
         found: Instants = self._dates[labels]
         return found
 
-    def entries_of(self, ordinal: int) -> list[tuple[int, SieveEntry]]:
-        """All of one person, with their times."""
-        _, times, labels = self._histories.history(np.array([ordinal]))
-        return [(time, self._entries[label]) for time, label in zip(times.tolist(), labels.tolist(), strict=True)]
-
     def labels_of(self, entries: Sequence[SieveEntry]) -> Codes:
         """The labels of these; new values get one. Lists have none and must not be given."""
         labels = np.array([self._label(entry) for entry in entries], np.int32)
         self._grow()
         return labels
+
+    def dates_of(self, labels: Codes) -> NDArray[np.int64]:
+        """The instants of these entries, a column for each window."""
+        return self._rows.of(labels)[1]
 
     def in_windows(self, labels: Codes, now: int) -> NDArray[np.bool_]:
         """Which of the entries count now, as far as their instants say."""

@@ -433,3 +433,13 @@ def test_a_value_is_told_as_it_is() -> None:
 
 def test_where_nobody_can_belong_nothing_is_missing() -> None:
     assert Story([]).explain(named(d.exclude(d.everyone()))).misses == ()
+
+
+def test_what_is_known_in_part_is_not_told_as_if_it_had_begun_there() -> None:
+    engine = Engine(look_back_ms=30 * DAY, now_ms=NOW)
+    engine.add_activity(1, np.array([ANNA]))
+    engine.load_events(Series(11, d.CUSTOM, "buy"), np.array([ANNA]), np.array([NOW - 2 * DAY]))
+    engine.activate(1, definition := compiled(d.event("buy", when=d.last("5d"))))
+    assert engine.explain(definition, ANNA).since_ms == NOW - 2 * DAY
+    assert engine.explain(definition, ANNA, Past({}, {}, {}, NOW - 40 * DAY)).since_ms == NOW - 2 * DAY
+    assert engine.explain(definition, ANNA, Past({}, {}, {}, NOW - 30 * DAY)).since_ms is None

@@ -11,10 +11,11 @@ import numpy as np
 
 from ..aggregates import judged, known_of
 from ..bits import PLACE_BITS, PLACE_MASK, BitRows, Row, place
-from ..events import EventIndex
+from ..events import Codes, EventIndex
 from ..facts import Ordinals
-from ..keys import Keys, sorted_unique, starts_of_groups
+from ..keys import Keys, Positions, sorted_unique, starts_of_groups
 from ..measure import Known, Measure
+from ..periods import Window
 from ..sieve import measure_of
 from ..sieves import Sieves
 from ..tree import AggregateTest, Match
@@ -91,6 +92,7 @@ class AggregateCriteria:
         return np.concatenate([np.empty(0, np.int64), *self._recomputed(plan, places, now)])
 
     def _recomputed(self, plan: "_Plan", places: Keys, now: int) -> Iterator[Keys]:
+        read = _Rows()
         bounds = [*starts_of_groups(places >> PLACE_BITS).tolist(), len(places)]
         for begin, end in pairwise(bounds):
             criterion = plan.tests[int(places[begin] >> PLACE_BITS)]
@@ -99,7 +101,7 @@ class AggregateCriteria:
                 kept.version, kept.known = kept.measure.version, known_of(criterion)
             for start in range(begin, end, PEOPLE):
                 people: Ordinals = places[start : min(start + PEOPLE, end)] & PLACE_MASK
-                owners, labels = kept.measure.rows(people, criterion.window, now)
+                owners, labels = read.of(kept.measure, people, criterion.window, now)
                 true = judged(criterion, kept.measure, kept.known, owners, labels, len(people), now) != criterion.passes_empty
                 yield place(kept.slot, people[self._bits.get(kept.slot, people) != true])
 
@@ -119,6 +121,21 @@ class AggregateCriteria:
                     codes.append(code)
             self._plan = None
         self._series_known = len(self._index.series)
+
+
+class _Rows:
+    """The values that were read last: criteria that differ only in what they make of them follow one another."""
+
+    def __init__(self) -> None:
+        self._of: tuple[Measure, Window, Ordinals] | None = None
+        self._found: tuple[Positions, Codes]
+
+    def of(self, measure: Measure, people: Ordinals, window: Window, now: int) -> tuple[Positions, Codes]:
+        """As of the measure."""
+        last = self._of
+        if last is None or last[0] is not measure or last[1] != window or not np.array_equal(last[2], people):
+            self._of, self._found = (measure, window, people), measure.rows(people, window, now)
+        return self._found
 
 
 class _Plan:

@@ -9,6 +9,7 @@ import numpy as np
 from ..details import Happening
 from ..events import EventIndex
 from ..facts import EventContext, EventRows, Events, Instants, Ordinals, Property, Series, Value
+from ..measure import Measure
 from ..sieve import Sieve, SieveEntry
 from ..tree import Activity, Match, Node
 
@@ -17,12 +18,14 @@ class Past(NamedTuple):
     """What the engine doesn't keep of one person.
 
     `events`: from before the look-back. `changes`: that led to the present values, by workspace and property, in the order in which they
-    were told, in the form of AttributeChange. `heard`: since when anything is known of the person, by workspace.
+    were told, in the form of AttributeChange. `heard`: since when anything is known of the person, by workspace. `known_from`: what
+    happened before is left out, as it is too much; None: nothing is.
     """
 
     events: Mapping[Series, Events]
     changes: Mapping[tuple[int, Property], Sequence[tuple[int, Value | None]]]
     heard: Mapping[int, int]
+    known_from: int | None = None
 
 
 NO_PAST = Past({}, {}, {})
@@ -39,7 +42,7 @@ class Person:
     to_come: Callable[[int, Property], Sequence[int]]  # the instants at which more is known of a property
     is_active: Callable[[Activity], bool]
     tree_of: Callable[[int], Node | None]  # of another audience; None where it isn't active
-    taken_by: Callable[[Sieve], Sequence[tuple[int, SieveEntry]]]  # of what the engine has of the person, in the order of the coming
+    measure: Callable[[Sieve], Measure]  # what the engine has of everybody
     past: Past = NO_PAST
     _times: dict[Match, Instants] = field(default_factory=dict)
 
@@ -61,12 +64,11 @@ class Person:
         """Since when anything is known of the person in one of the workspaces; None: that is not told."""
         return min((self.past.heard[workspace] for workspace in workspaces & self.past.heard.keys()), default=None)
 
-    def entries_of(self, sieve: Sieve) -> list[tuple[int, SieveEntry]]:
-        """What the sieve takes of what the person did, with the times, in order."""
+    def earlier_entries(self, sieve: Sieve) -> list[tuple[int, SieveEntry]]:
+        """What the sieve takes of what the person did before the look-back, with the times, in order."""
         edge = self.now - self.index.look_back
         past = [(time, entry) for series in self.past.events for time, entry in self._sifted(series, sieve) if time < edge]
-        present = [(time, entry) for time, entry in self.taken_by(sieve) if time >= edge]
-        return sorted([*past, *present], key=lambda taken: taken[0])
+        return sorted(past, key=lambda taken: taken[0])
 
     def _earlier(self, match: Match) -> list[Instants]:
         edge = self.now - self.index.look_back

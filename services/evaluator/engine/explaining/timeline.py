@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..facts import Instants
-from ..keys import starts_of_groups
+from ..keys import sorted_unique, starts_of_groups
 from ..periods import FAR, Window
 
 Truths = NDArray[np.bool_]
@@ -50,7 +50,7 @@ def constant(value: bool) -> Timeline:
 
 def combined(every: bool, parts: Sequence[Timeline]) -> Timeline:
     """True where all parts are true, or any of them."""
-    starts: Instants = np.unique(np.concatenate([np.empty(0, np.int64), *(part.starts for part in parts)]))
+    starts: Instants = sorted_unique(np.concatenate([np.empty(0, np.int64), *(part.starts for part in parts)]))
     values = np.full(len(starts) + 1, every)
     for part in parts:
         own = part.values[np.searchsorted(part.starts, starts, "right")]
