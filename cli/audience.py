@@ -315,7 +315,13 @@ def _figures(statistics: evaluator_pb.AudienceStatistics) -> list[tuple[str, obj
         ("last 24 h", f"{count(statistics.adds)} added, {count(statistics.drops)} dropped"),
         ("volatility", f"{statistics.volatility:.2f}" if statistics.HasField("volatility") else "-"),
         ("as of", when(statistics.moment.as_of_ms)),
+        ("cost", _cost(statistics.cost)),
     ]
+
+
+def _cost(cost: evaluator_pb.Cost) -> str:
+    share = f" ({cost.seconds / cost.seconds_of_all:.1%} of all)" if cost.seconds_of_all else ""
+    return f"{cost.seconds:,.2f} s of the last hour{share}, {count(cost.looked_at)} looked at"
 
 
 def _show(audience: audience_pb2.Audience, as_json: bool) -> None:

@@ -283,4 +283,10 @@ def _one(account: Account, audience_id: int, moment: pb.Moment) -> pb.AudienceSt
         volatility=volatility(size, adds, drops),
         revision=population.audiences[audience_id].revision,
         moment=moment,
+        cost=_cost(account, audience_id),
     )
+
+
+def _cost(account: Account, audience_id: int) -> pb.Cost:
+    cost = account.costs.of(audience_id)
+    return pb.Cost(looked_at=cost.looked_at, seconds=cost.seconds, seconds_of_all=account.costs.seconds)

@@ -30,6 +30,7 @@ from services.chassis.outbox import Relay
 from services.chassis.pull import Message
 from services.chassis.streams import events_subject, profiles_subject
 from services.evaluator import facts, intake, journal
+from services.evaluator.costs import Costs
 from services.evaluator.engine.compiling.overrides import types_of
 from services.evaluator.event_store import EventStore
 from services.evaluator.event_tables import Tenure
@@ -63,6 +64,7 @@ class Account:
 
     population: Population
     statistics: dict[int, Statistics] = field(default_factory=lambda: defaultdict(Statistics))
+    costs: Costs = field(default_factory=Costs)
     unfolded: set[tuple[int, int]] = field(default_factory=set)  # (audience, partition) changed since the last fold began
     folding: dict[int, list[int]] = field(default_factory=dict)  # audience -> partitions that this fold has not stored yet
     fold_until: dict[int, int] = field(default_factory=dict)  # partition -> the last round that this fold covers
@@ -436,7 +438,9 @@ class Rounds:
         turns = {}
         for account_id, account in self._accounts.items():
             before = self._first.pop(account_id, None)
+            began = time.perf_counter()
             turn = account.population.turn(store, by_account.get(account_id, []), now_ms)
+            _count_cost(account, time.perf_counter() - began, now_ms)
             turns[account_id] = turn if before is None else before.then(turn)
         return turns
 
@@ -540,6 +544,20 @@ async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
 
     patient = AsyncRetrying(retry=retry_if_exception_type(DatabaseUnavailable), wait=wait_random_exponential(0.1, max=5), reraise=True)
     return await patient(attempt)
+
+
+def _count_cost(account: Account, seconds: float, now_ms: int) -> None:
+    if not account.costs.spend(seconds, now_ms):
+        return
+    account.costs.count(*account.population.engine.take_work(), now_ms)
+    for audience_id, cost in account.costs.costly(now_ms):
+        log.warning(
+            "audience_costly",
+            account_id=account.population.account_id,
+            audience_id=audience_id,
+            looked_at=cost.looked_at,
+            seconds_of_a_minute=round(cost.seconds, 1),
+        )
 
 
 def _learn(population: Population, facts: Sequence[facts_pb2.DefinitionFact]) -> bool:

@@ -44,7 +44,14 @@ def statistics(parts: Sequence[pb.AudienceStatistics]) -> pb.AudienceStatistics:
         volatility=volatility(size, adds, drops) if parts[0].state == pb.POPULATION_STATE_LIVE else None,
         revision=parts[0].revision,
         moment=moment([part.moment for part in parts]),
+        cost=cost([part.cost for part in parts]) if parts[0].HasField("cost") else None,
     )
+
+
+def cost(parts: Sequence[pb.Cost]) -> pb.Cost:
+    """What all evaluators spent on one audience."""
+    looked_at, seconds, of_all = (sum(getattr(part, name) for part in parts) for name in ("looked_at", "seconds", "seconds_of_all"))
+    return pb.Cost(looked_at=looked_at, seconds=seconds, seconds_of_all=of_all)
 
 
 def list_of_statistics(parts: Sequence[pb.ListAudienceStatisticsResponse]) -> pb.ListAudienceStatisticsResponse:

@@ -76,6 +76,7 @@ async def test_data_sent_to_a_new_input_is_seen_in_an_audience(live: Run, instal
     shown = live("audience", "show", number).out
     assert "any install in the last 72 hours" in shown
     assert "fewer than 3 x session start" in shown
+    assert "s of the last hour" in shown
 
 
 def test_an_audience_is_a_draft_then_active_then_inactive_then_deleted(live: Run) -> None:

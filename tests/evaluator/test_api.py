@@ -89,6 +89,19 @@ async def test_statistics_tell_size_adds_drops_and_volatility(home: Home, clock:
         assert statistics.moment.pending_messages == 0
 
 
+async def test_statistics_tell_what_the_audience_costs(home: Home, clock: ManualClock) -> None:
+    async with serving(home) as client:
+        await populated(home, clock)
+
+        async def costs() -> bool:
+            await clock.advance(60)
+            statistics = await client.call("GetAudienceStatistics", pb.GetAudienceStatisticsRequest(audience_id=1))
+            cost = statistics.cost
+            return bool(cost.looked_at >= 20 and 0 < cost.seconds <= cost.seconds_of_all)
+
+        await home.until(costs)
+
+
 async def test_members_come_with_the_rounds_to_follow_from(home: Home, clock: ManualClock) -> None:
     async with serving(home) as client:
         await populated(home, clock)

@@ -225,6 +225,18 @@ class Engine:
         """The workspace and property of each column."""
         return self._criteria.held()
 
+    def take_work(self) -> tuple[dict[int, int], int]:
+        """How many people, events and values the rounds since the last call looked at for the criteria of each audience, where there are
+        any, and for all of them together. What several audiences share counts in each of them, and once in all."""
+        looked_at = self._criteria.work.take()
+        found = {}
+        for audience in self._audiences.known.values():
+            criteria = {criterion for criterion in criteria_of(audience.tree) if not isinstance(criterion, MemberOf)}
+            slots = [self._criteria.slot(criterion) for criterion in criteria]
+            if total := sum(int(looked_at[slot]) for slot in slots if slot < len(looked_at)):
+                found[audience.id] = total
+        return found, int(looked_at.sum())
+
     # --- upkeep
     def forget(self, now_ms: int) -> int:
         """Drop the events that no criterion can see any more (older than the look-back at `now_ms`, at most the present), and say how

@@ -167,3 +167,32 @@ def test_ten_thousand_attributes_are_exact() -> None:
         engine.load_attributes(1, f"attribute {number}", np.array([number % 3]), ["x"], np.array([NOW]))
     engine.activate(1, compiled(d.attribute("attribute 9999", d.text("equals", "X"))))
     assert engine.members(1).tolist() == [0]
+
+
+def test_what_is_looked_at_is_counted_for_each_audience() -> None:
+    engine = Engine(look_back_ms=30 * DAY, now_ms=NOW)
+    engine.add_activity(1, np.arange(10))
+    buy, view = Series(11, d.CUSTOM, "buy"), Series(11, d.CUSTOM, "view")
+    engine.load_events(buy, np.repeat(np.arange(10), 100), np.tile(NOW - np.arange(100), 10))
+    engine.activate(1, compiled(d.event("buy", when=d.last("1d"))))
+    engine.activate(2, compiled(d.all_of(d.event("buy", when=d.last("1d")), d.attribute("plan", d.text("equals", "x")))))
+    engine.activate(3, compiled(d.all_of(d.event("view"), d.member_of(1))))
+    engine.take_work()
+    assert engine.take_work() == ({}, 0)
+    engine.round(
+        NOW + 1, {buy: (np.array([3, 4]), np.array([NOW, NOW]))}, [AttributeChange(1, "plan", np.array([5]), ["x"], np.array([NOW]))]
+    )
+    assert engine.take_work() == ({1: 204, 2: 205}, 205)  # two people with 101 events each, and one attribute of one
+    engine.round(NOW + 2, {view: (np.array([1]), np.array([NOW]))})
+    assert engine.take_work() == ({3: 2}, 2)
+    engine.round(NOW + DAY, {})  # all cross an edge
+    found, of_all = engine.take_work()
+    assert set(found) == {1, 2}
+    assert of_all == found[1] == found[2] >= 10
+    engine.deactivate(1)
+    engine.deactivate(2)
+    engine.activate(4, compiled(d.attribute("new", d.text("equals", "x"))))
+    engine.round(NOW + DAY + 1, {buy: (np.array([3]), np.array([NOW + DAY]))})
+    found, _ = engine.take_work()
+    assert 1 not in found
+    assert 2 not in found

@@ -206,6 +206,7 @@ class AudienceStatistics(_message.Message):
     VOLATILITY_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     MOMENT_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
     audience_id: _builtins.int
     state: Global___PopulationState.ValueType
     size: _builtins.int
@@ -218,6 +219,10 @@ class AudienceStatistics(_message.Message):
     """Of the definition that the figures belong to."""
     @_builtins.property
     def moment(self) -> Global___Moment: ...
+    @_builtins.property
+    def cost(self) -> Global___Cost:
+        """Of one that is evaluated."""
+
     def __init__(
         self,
         *,
@@ -229,16 +234,47 @@ class AudienceStatistics(_message.Message):
         volatility: _builtins.float | None = ...,
         revision: _builtins.int = ...,
         moment: Global___Moment | None = ...,
+        cost: Global___Cost | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_volatility", b"_volatility", "moment", b"moment", "volatility", b"volatility"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_volatility", b"_volatility", "cost", b"cost", "moment", b"moment", "volatility", b"volatility"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_volatility", b"_volatility", "adds", b"adds", "audience_id", b"audience_id", "drops", b"drops", "moment", b"moment", "revision", b"revision", "size", b"size", "state", b"state", "volatility", b"volatility"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_volatility", b"_volatility", "adds", b"adds", "audience_id", b"audience_id", "cost", b"cost", "drops", b"drops", "moment", b"moment", "revision", b"revision", "size", b"size", "state", b"state", "volatility", b"volatility"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__volatility: _TypeAlias = _typing.Literal["volatility"]  # noqa: Y015
     _WhichOneofArgType__volatility: _TypeAlias = _typing.Literal["_volatility", b"_volatility"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__volatility) -> _WhichOneofReturnType__volatility | None: ...
 
 Global___AudienceStatistics: _TypeAlias = AudienceStatistics  # noqa: Y015
+
+@_typing.final
+class Cost(_message.Message):
+    """What an audience costs: its part of the rounds of the last hour, or since the evaluator started."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOOKED_AT_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    SECONDS_OF_ALL_FIELD_NUMBER: _builtins.int
+    looked_at: _builtins.int
+    """The people, and their events and values, that were looked at for its criteria. What several audiences share counts in each of them."""
+    seconds: _builtins.float
+    """The time that the rounds computed, parted by what was looked at."""
+    seconds_of_all: _builtins.float
+    """The time that they computed for all audiences of the account."""
+    def __init__(
+        self,
+        *,
+        looked_at: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+        seconds_of_all: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["looked_at", b"looked_at", "seconds", b"seconds", "seconds_of_all", b"seconds_of_all"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cost: _TypeAlias = Cost  # noqa: Y015
 
 @_typing.final
 class ListAudienceStatisticsRequest(_message.Message):

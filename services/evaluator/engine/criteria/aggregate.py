@@ -20,6 +20,7 @@ from ..sieve import measure_of
 from ..sieves import Sieves
 from ..tree import AggregateTest, Match
 from ..values import DateTest
+from ..work import Work
 from .event import Touched
 from .slots import Slots
 
@@ -38,8 +39,9 @@ class _Kept:
 
 
 class AggregateCriteria:
-    def __init__(self, index: EventIndex, sieves: Sieves, bits: BitRows) -> None:
+    def __init__(self, index: EventIndex, sieves: Sieves, bits: BitRows, work: Work) -> None:
         self._index = index
+        self._work = work
         self._sieves = sieves
         self._bits = bits
         self._kept: dict[AggregateTest, _Kept] = {}
@@ -102,6 +104,7 @@ class AggregateCriteria:
             for start in range(begin, end, PEOPLE):
                 people: Ordinals = places[start : min(start + PEOPLE, end)] & PLACE_MASK
                 owners, labels = read.of(kept.measure, people, criterion.window, now)
+                self._work.count(kept.slot, len(people) + len(labels))
                 true = judged(criterion, kept.measure, kept.known, owners, labels, len(people), now) != criterion.passes_empty
                 yield place(kept.slot, people[self._bits.get(kept.slot, people) != true])
 

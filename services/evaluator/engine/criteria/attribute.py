@@ -20,6 +20,7 @@ from ..keys import Keys, SortedRuns, sorted_unique
 from ..periods import Window
 from ..tree import AttributeDate, AttributeTest
 from ..values import FIRST_INSTANT, LAST_INSTANT
+from ..work import Work
 from .columns import NO_DATE, WORTH_TIDYING, Column, Reader, column_of
 
 AttributeCriterion = AttributeTest | AttributeDate
@@ -111,8 +112,9 @@ class _Later:
 
 
 class AttributeCriteria:
-    def __init__(self, bits: BitRows) -> None:
+    def __init__(self, bits: BitRows, work: Work) -> None:
         self._bits = bits
+        self._work = work
         self._attributes: dict[Key, _Attribute] = {}
         self._later = _Later()
 
@@ -232,6 +234,7 @@ class AttributeCriteria:
         return self._attributes[key]
 
     def _wrong(self, slot: int, people: Ordinals, true: NDArray[np.bool_]) -> Keys:
+        self._work.count(slot, len(people))
         return place(slot, people[self._bits.get(slot, people) != true])
 
 

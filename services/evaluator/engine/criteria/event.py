@@ -17,6 +17,7 @@ from ..facts import Ordinals
 from ..keys import Keys, Labels, Positions, expand, sorted_unique, starts_of_groups
 from ..periods import FAR, Window
 from ..tree import UNBOUNDED, EventCount, Match
+from ..work import Work
 
 Numbers = NDArray[np.int64]
 
@@ -41,9 +42,10 @@ class _Reading:
 
 
 class EventCriteria:
-    def __init__(self, index: EventIndex, bits: BitRows) -> None:
+    def __init__(self, index: EventIndex, bits: BitRows, work: Work) -> None:
         self._index = index
         self._bits = bits
+        self._work = work
         self._readings: dict[Match, _Reading] = {}
         self._series_known = 0
         self._plan: _Plan | None = None
@@ -117,6 +119,7 @@ class EventCriteria:
         true = (count >= plan.at_least[test]) & (count <= plan.at_most[test])
         slots = plan.slots[test]
         ordinals = people_of_pair[pair_of_tally[row]]
+        self._work.count_each(slots, count + 1)
         wrong = self._bits.get(slots, ordinals) != true
         places: Keys = (slots[wrong] << PLACE_BITS) | ordinals[wrong]
         return places

@@ -15,6 +15,7 @@ from ..events import TIME_BITS, Codes, EventIndex
 from ..facts import Ordinals
 from ..keys import Keys, expand, sorted_unique, starts_of_groups
 from ..tree import Match, SequenceTest, matches_of
+from ..work import Work
 from .event import Touched
 from .slots import Slots
 
@@ -53,8 +54,9 @@ def holders(test: SequenceTest, keys_of: KeysOf, now: int, look_back: int) -> Or
 
 
 class SequenceCriteria:
-    def __init__(self, index: EventIndex, bits: BitRows) -> None:
+    def __init__(self, index: EventIndex, bits: BitRows, work: Work) -> None:
         self._index = index
+        self._work = work
         self._bits = bits
         self._slots: dict[SequenceTest, int] = {}
         self._codes: dict[Match, list[int]] = {}
@@ -115,6 +117,7 @@ class SequenceCriteria:
             for begin, end in pairwise(bounds):
                 slot, ordinals = int(some[begin] >> PLACE_BITS), some[begin:end] & PLACE_MASK
                 positions = np.searchsorted(people, ordinals)
+                self._work.count(slot, len(ordinals) + int(history.counts[positions].sum()))
                 keys_of = history.reader(positions, plan.reads)
                 true = np.zeros(len(people), np.bool_)
                 true[holders(plan.tests[slot], keys_of, now, self._index.look_back)] = True

@@ -26,6 +26,7 @@ from ..tree import (
     Not,
     SequenceTest,
 )
+from ..work import Work
 from .activity import ActivityCriteria
 from .aggregate import AggregateCriteria
 from .attribute import AttributeCriteria
@@ -43,10 +44,11 @@ class Criteria:
         self._sieves = sieves
         self._bits = bits
         self._member_slots = member_slots
-        self._events = EventCriteria(index, bits)
-        self._aggregates = AggregateCriteria(index, sieves, bits)
-        self._sequences = SequenceCriteria(index, bits)
-        self._attributes = AttributeCriteria(bits)
+        self.work = Work()
+        self._events = EventCriteria(index, bits, self.work)
+        self._aggregates = AggregateCriteria(index, sieves, bits, self.work)
+        self._sequences = SequenceCriteria(index, bits, self.work)
+        self._attributes = AttributeCriteria(bits, self.work)
         self._activity = ActivityCriteria(bits)
         self._slots: dict[Criterion, int] = {}
         self._uses: Counter[Criterion] = Counter()
@@ -67,6 +69,7 @@ class Criteria:
         row = self._computed(criterion, now)
         slot = self._slots[criterion] = self._bits.new()
         self._bits.row(slot)[:] = row
+        self.work.count(slot, self._bits.people)
         self._sieves.use(sieves_of(criterion))
         match criterion:
             case EventCount():
@@ -99,7 +102,9 @@ class Criteria:
             case MemberOf():
                 return
         self._sieves.release(sieves_of(criterion))
-        self._bits.free(self._slots.pop(criterion))
+        slot = self._slots.pop(criterion)
+        self._bits.free(slot)
+        self.work.forget(slot)
 
     def slot(self, criterion: Criterion) -> int:
         """Of a criterion in use. An audience that isn't active has no members."""
