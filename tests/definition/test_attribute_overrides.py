@@ -134,11 +134,13 @@ async def test_a_test_that_no_value_passes_for_its_type_is_warned_of(home: Home)
     await home.accounts.SetAttributeOverride(set_(home, override("zip", STRING)))
     await home.accounts.SetAttributeOverride(set_(home, override("price", NUMBER, EVENT)))
     exists = definition_pb2.ValueTest(presence=definition_pb2.PresenceTest(operator=definition_pb2.PRESENCE_OPERATOR_EXISTS))
+    yes = definition_pb2.ValueTest(boolean=definition_pb2.BooleanTest(value=True))
     root = all_of(
         attribute("zip", number("10000")),
         attribute("zip", equals("10000")),
         attribute("price", equals("5")),
         attribute("zip", exists),
+        event(where=[definition_pb2.Filter(attribute="price", test=yes)]),
         event(where=[definition_pb2.Filter(attribute="price", test=equals("5"))]),
         event(where=[definition_pb2.Filter(attribute="zip", test=number("5"))]),
     )
@@ -147,19 +149,19 @@ async def test_a_test_that_no_value_passes_for_its_type_is_warned_of(home: Home)
     assert not verdict.faults
     assert [(warning.field, warning.reason) for warning in verdict.warnings] == [
         ("definition.root.all.nodes[0].criterion.user_attribute.test.number", "NOT_APPLICABLE"),
-        ("definition.root.all.nodes[4].criterion.event.match.where[0].test.string", "NOT_APPLICABLE"),
+        ("definition.root.all.nodes[4].criterion.event.match.where[0].test.boolean", "NOT_APPLICABLE"),
     ]
     assert "read as a string" in verdict.warnings[0].description
 
 
 def test_types_of_several_workspaces_warn_only_where_none_of_them_lets_a_value_pass() -> None:
     def warned(*types: AttributeType | None, **scope: object) -> bool:
-        root = event(where=[definition_pb2.Filter(attribute="price", test=equals("5"))])
+        root = event(where=[definition_pb2.Filter(attribute="price", test=number("5"))])
         workspaces = (WORKSPACE, OTHER_WORKSPACE)
         known = {(one, AttributeKind.EVENT, "price"): type_ for one, type_ in zip(workspaces, types, strict=True) if type_}
         return bool(validation.judge(definition(root), around(types=known, workspace_ids=workspaces, **scope), NOW).warnings)
 
-    assert not warned(AttributeType.NUMBER, None)
-    assert warned(AttributeType.NUMBER, None, input_ids=(IOS,))
-    assert warned(AttributeType.NUMBER, AttributeType.LIST)
-    assert not warned(AttributeType.NUMBER, AttributeType.STRING)
+    assert not warned(AttributeType.STRING, None)
+    assert warned(AttributeType.STRING, None, input_ids=(IOS,))
+    assert warned(AttributeType.STRING, AttributeType.LIST)
+    assert not warned(AttributeType.STRING, AttributeType.NUMBER)

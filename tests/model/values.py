@@ -47,7 +47,7 @@ def is_not_exists(test: pb.ValueTest) -> bool:
 
 def passes_as(type_: str | None, test: pb.ValueTest, value: Value | Fraction, now: int) -> bool:
     """Of an attribute of this type (`STRING`, ...; None: of no type). Presence is that of what was sent, all else of what it reads as."""
-    if type_ is None or test.WhichOneof("kind") == "presence":
+    if type_ is None or test.WhichOneof("kind") == "presence" or (test.WhichOneof("kind") == "string" and type_ != "LIST"):
         return passes(test, value, now)
     converted = {"STRING": text, "NUMBER": as_number, "BOOLEAN": as_boolean, "DATE": as_instant, "LIST": as_list}[type_](value)
     return test.WhichOneof("kind") == type_.lower() and converted is not None and passes(test, converted, now)

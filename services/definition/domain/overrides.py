@@ -71,6 +71,8 @@ def warn_of_type(types: Collection[AttributeType | None], test: pb.ValueTest, pl
     """A warning where the attribute is of another type than it is tested as in all workspaces that are read; None: it is of no type."""
     kind = test.WhichOneof("kind")
     named = {"" if type_ is None else type_.name.lower() for type_ in types}
+    if kind == "string" and named - {"list"}:  # the text of any value but a list
+        return
     if kind is not None and kind != "presence" and named and not named & {"", kind}:
         read = " or ".join(sorted(named))
         place.at(kind).warn(Reason.NOT_APPLICABLE, f"The attribute is read as a {read}, so no value of it passes a {kind} test.")

@@ -247,12 +247,13 @@ class AttributeType(Enum):
     LIST = "list"
 
 
-TESTS: dict[AttributeType, type[ValueTest]] = {
-    AttributeType.STRING: TextTest,
-    AttributeType.NUMBER: NumberTest,
-    AttributeType.BOOLEAN: BooleanTest,
-    AttributeType.DATE: DateTest,
-    AttributeType.LIST: ListTest,
+# The tests that say something of each; string tests always see the text, which a list hasn't.
+TESTS: dict[AttributeType, tuple[type[ValueTest], ...]] = {
+    AttributeType.STRING: (TextTest,),
+    AttributeType.NUMBER: (NumberTest, TextTest),
+    AttributeType.BOOLEAN: (BooleanTest, TextTest),
+    AttributeType.DATE: (DateTest, TextTest),
+    AttributeType.LIST: (ListTest,),
 }
 
 
