@@ -264,12 +264,13 @@ def aggregates(days: st.SearchStrategy[date]) -> st.SearchStrategy[pb.Node]:
     present = st.sampled_from(["exists", "not_exists", "empty"]).map(presence)
     listed_values = st.builds(listed, st.sampled_from(["includes", "not_includes"]), st.sampled_from(["blue", "red", "straße", "x"]))
     tests = {
-        "SUM": numbers,
+        "SUM": numbers | present,
         "MIN": numbers | present,
         "MAX": numbers | present,
         "AVG": numbers | present,
-        "COUNT": numbers,
-        "DISTINCT_COUNT": numbers,
+        "COUNT": numbers | present,
+        "COUNT OF EVENTS": numbers | present,
+        "DISTINCT_COUNT": numbers | present,
         "FIRST": value_tests(days),
         "LAST": value_tests(days),
         "MOST_FREQUENT": value_tests(days),
@@ -277,7 +278,8 @@ def aggregates(days: st.SearchStrategy[date]) -> st.SearchStrategy[pb.Node]:
     }
 
     def written(function: str, match: pb.EventMatch, subject: dict[str, Any], when: pb.Period | None) -> st.SearchStrategy[pb.Node]:
-        of = pb.AggregateFunction.Value(f"AGGREGATE_FUNCTION_{function}")
+        of = pb.AggregateFunction.Value(f"AGGREGATE_FUNCTION_{function.removesuffix(' OF EVENTS')}")
+        subject = {} if function == "COUNT OF EVENTS" else subject
         return tests[function].map(
             lambda test: pb.Node(
                 criterion=pb.Criterion(aggregate=pb.AggregateCriterion(match=match, function=of, test=test, when=when, **subject))

@@ -221,7 +221,9 @@ def test_with_the_events_that_are_missing_a_count_is_right(events: list[tuple[st
         return
     (miss,) = explained.misses
     assert isinstance(miss.finding, Counted)
-    match, finding = criterion.criterion.event.match, miss.finding
+    match, finding, days_of = criterion.criterion.event.match, miss.finding, criterion.criterion.event.when.between
+    if (days_of.first.month, days_of.first.day) > (days_of.last.month, days_of.last.day):
+        return  # nobody can save a period that ends before it begins
     if finding.more is not None and finding.until_ms is not None and finding.until_ms >= NOW and match.WhichOneof("name_match") == "name":
         more = Story([*events, *[(match.name, finding.until_ms - NOW)] * finding.more])
         if not any(NOW < event.time_ms <= finding.until_ms for event in story.events):

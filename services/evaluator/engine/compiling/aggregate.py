@@ -8,7 +8,7 @@ from .. import tree
 from ..details import Place, Subject
 from ..periods import Window
 from ..tree import Function
-from ..values import DateTest, ExistsTest, NumberTest, ValueTest
+from ..values import DateTest, EmptyTest, ExistsTest, NumberTest, ValueTest
 from .common import ALWAYS, NEVER, Refusal, Scope, known, value_test
 from .event import bounds_of, counted, match_of, window_of_events
 from .filters import FIELDS
@@ -49,6 +49,8 @@ def _count_of_events(function: Function, match: tree.Match, window: Window, test
             return counted(match, window, *bounds_of(test))
         case ExistsTest(exists):
             return ALWAYS if exists else NEVER
+        case EmptyTest():
+            return NEVER
         case _:
             raise Refusal("a test of how many events there are that is not of a number")
 
