@@ -299,19 +299,41 @@ class EventStore:
         return heard
 
     def changes_of(
-        self, account_id: int, mpid: int, wanted: Collection[tuple[int, str]]
+        self, account_id: int, mpid: int, wanted: Collection[tuple[int, str]], kind: str = ""
     ) -> dict[tuple[int, str], list[tuple[int, Value | None]]]:
-        """All changes of a person's attributes (workspace, name), with their times, in the order in which they were received."""
+        """All changes of a person's properties of a kind (workspace, name), with their times, in the order in which they were received."""
         rows = self._client.query(
             f"SELECT workspace_id, attribute, time_ms, value {self._of_account('attributes', account_id)} "
-            "AND kind = '' AND attribute IN {names:Array(String)} AND mpid = {mpid:Int64} ORDER BY sequence, position",
-            parameters={"account": account_id, "mpid": mpid, "names": sorted({name for _, name in wanted})},
+            "AND kind = {kind:String} AND attribute IN {names:Array(String)} AND mpid = {mpid:Int64} ORDER BY sequence, position",
+            parameters={"account": account_id, "mpid": mpid, "kind": kind, "names": sorted({name for _, name in wanted})},
         ).result_rows
         changes: dict[tuple[int, str], list[tuple[int, Value | None]]] = {key: [] for key in wanted}
         for workspace_id, attribute, time_ms, value in rows:
             if (workspace_id, attribute) in changes:
                 changes[workspace_id, attribute].append((int(time_ms), None if value is None else value_from(value)))
         return changes
+
+    def identities_of(self, account_id: int, mpid: int, types: Collection[str]) -> dict[str, list[tuple[int, str, bool]]]:
+        """What was told of a person's identities of these types, in the order in which it was received: (time, identity, whether it is
+        gone)."""
+        rows = self._client.query(
+            f"SELECT attribute, time_ms, value, kind {self._of_account('attributes', account_id)} "
+            "AND kind IN {kinds:Array(String)} AND attribute IN {types:Array(String)} AND mpid = {mpid:Int64} ORDER BY sequence, position",
+            parameters={"account": account_id, "mpid": mpid, "kinds": [PropertyKind.IDENTITY.value, GONE], "types": sorted(types)},
+        ).result_rows
+        told: dict[str, list[tuple[int, str, bool]]] = {type_: [] for type_ in types}
+        for type_, time_ms, value, kind in rows:
+            told[type_].append((int(time_ms), str(value_from(value)), kind == GONE))
+        return told
+
+    def places_of(self, account_id: int, mpid: int) -> list[tuple[int, int, str]]:
+        """(workspace, time, details) of the forgotten events of a person of which the place is kept."""
+        rows = self._client.query(
+            f"SELECT workspace_id, time_ms, value {self._of_account('attributes', account_id)} "
+            "AND kind = {kind:String} AND mpid = {mpid:Int64} ORDER BY sequence, position",
+            parameters={"account": account_id, "mpid": mpid, "kind": PLACE},
+        ).result_rows
+        return [(int(workspace_id), int(time_ms), details) for workspace_id, time_ms, details in rows]
 
     # --- people who are one with others
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from services.evaluator.engine.explaining.person import Past
-from services.evaluator.engine.facts import Property, PropertyKind, Value
+from services.evaluator.engine.facts import EVERYWHERE, Property, PropertyKind, Value
 from services.evaluator.engine.tree import AttributeDate, AttributeTest, Criterion, matches_of
 from services.evaluator.event_store import EventStore
 from services.evaluator.readings import amount_of, pays, point_of
@@ -14,6 +14,7 @@ from services.evaluator.readings import amount_of, pays, point_of
 _LAST_SEEN, _LOCATION = Property(PropertyKind.LAST_SEEN), Property(PropertyKind.LOCATION)
 _LIFETIME_VALUE = Property(PropertyKind.LIFETIME_VALUE)
 _FROM_EVENTS = frozenset({_LAST_SEEN, _LOCATION, _LIFETIME_VALUE})
+_TOLD = (PropertyKind.USER_ATTRIBUTE, PropertyKind.DEVICE, PropertyKind.CONSENT, PropertyKind.ATTRIBUTION)
 
 EVENTS_MAX = 100_000  # of one person that are read, the latest ones
 
@@ -30,14 +31,36 @@ def past_of(store: EventStore, account_id: int, mpid: int, criteria: Collection[
     events = store.events_of(account_id, mpid, types, oldest, edge) if types and oldest < edge else {}
     wanted = {(one.workspace, one.attribute) for one in criteria if isinstance(one, AttributeTest | AttributeDate)}
     changes: Changes = {}
-    names = {(workspace, attribute.name) for workspace, attribute in wanted if attribute.kind is PropertyKind.USER_ATTRIBUTE}
-    if names:
-        for (workspace, name), told in store.changes_of(account_id, mpid, names).items():
-            changes[workspace, Property(PropertyKind.USER_ATTRIBUTE, name)] = told
+    for kind in _TOLD:
+        names = {(workspace, attribute.name) for workspace, attribute in wanted if attribute.kind is kind}
+        if names:
+            stored = "" if kind is PropertyKind.USER_ATTRIBUTE else kind.value
+            for (workspace, name), told in store.changes_of(account_id, mpid, names, kind=stored).items():
+                changes[workspace, Property(kind, name)] = told
+    identities = {attribute.name for _, attribute in wanted if attribute.kind is PropertyKind.IDENTITY}
+    if identities:
+        for name, told_of_them in store.identities_of(account_id, mpid, identities).items():
+            changes[EVERYWHERE, Property(PropertyKind.IDENTITY, name)] = _held(told_of_them)
     if any(attribute in _FROM_EVENTS for _, attribute in wanted):
         told_by_events = _told_by_events(store, account_id, mpid, known_from)
         changes |= {key: told for key, told in told_by_events.items() if key in wanted}
     return Past(events, changes, store.heard_of(account_id, mpid), known_from)
+
+
+def _held(told: Sequence[tuple[int, str, bool]]) -> list[tuple[int, Value | None]]:
+    """The identities that somebody has from each instant on: those of which the last that was told up to then, of what has a time up to
+    then, is that they have it."""
+    latest: dict[str, int] = {}  # the place of what decides
+    held: dict[str, None] = {}
+    changes: list[tuple[int, Value | None]] = []
+    for place, (time, identity, gone) in sorted(enumerate(told), key=lambda one: one[1][0]):
+        if latest.get(identity, -1) > place:
+            continue
+        latest[identity] = place
+        if gone == (identity in held):
+            held.pop(identity) if gone else held.update({identity: None})
+            changes.append((time, tuple(held) or None))
+    return changes
 
 
 def _told_by_events(store: EventStore, account_id: int, mpid: int, known_from: int | None) -> Changes:
@@ -45,6 +68,9 @@ def _told_by_events(store: EventStore, account_id: int, mpid: int, known_from: i
     changes: Changes = defaultdict(list)
     for workspace, time in store.change_times_of(account_id, mpid):
         changes[workspace, _LAST_SEEN].append((time, None))
+    for workspace, time, details in store.places_of(account_id, mpid):
+        if (point := point_of(details)) is not None:
+            changes[workspace, _LOCATION].append((time, point))
     for workspace, type_, name, time, details in store.life_of(account_id, mpid, known_from):
         changes[workspace, _LAST_SEEN].append((time, None))
         if (point := point_of(details)) is not None:
