@@ -1,7 +1,8 @@
 """Nothing of the contract is without a scenario: each kind, operator, comparison, function, field, period, type of event and type of
-attribute is in one."""
+attribute is in one, and each of them where it means something else than elsewhere. Only scenarios that run in every way count."""
 
 from collections.abc import Iterator
+from itertools import product
 
 import pytest
 from google.protobuf.descriptor import Descriptor, EnumDescriptor
@@ -9,6 +10,7 @@ from google.protobuf.message import Message
 from muster.definition.v1 import account_pb2
 from muster.definition.v1 import definition_pb2 as pb
 
+from services.definition.domain.validation import AGGREGATE_TESTS
 from tests.model.events import of_product
 from tests.scenarios.scenario import Scenario, scenarios
 
@@ -48,7 +50,8 @@ def _types(message: Descriptor, known: dict[str, Descriptor]) -> dict[str, Descr
 
 
 def _written() -> list[Message]:
-    return [message for scenario in scenarios() for audience in scenario.audiences.values() for message in _messages(audience.definition)]
+    everywhere = [scenario for scenario in scenarios() if not scenario.not_by]
+    return [message for scenario in everywhere for audience in scenario.audiences.values() for message in _messages(audience.definition)]
 
 
 def _enums() -> dict[str, EnumDescriptor]:
@@ -90,19 +93,17 @@ def test_every_value_of_an_enum_is_in_a_scenario(enum: EnumDescriptor) -> None:
 
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_every_subject_is_tested_in_every_way(subject: str) -> None:
-    """Each kind of test, and of strings and numbers each operator."""
+    """Each kind of test, and of strings, numbers, lists and presence each operator."""
     every = {(kind, "") for kind in SUBJECTS[subject]}
     every |= {("string", name) for name in pb.StringOperator.keys()[1:] if subject != "aggregate"}
-    every |= {("number", name) for name in pb.Comparison.keys()[1:] if "number" in SUBJECTS[subject]}
+    every |= {("number", name) for name in COMPARISONS if "number" in SUBJECTS[subject]}
+    every |= {("list", name) for name in pb.ListOperator.keys()[1:] if "list" in SUBJECTS[subject]}
+    every |= {("presence", name) for name in pb.PresenceOperator.keys()[1:]}
     done = set()
     for name, test in _tests():
         if name == subject:
-            kind = test.WhichOneof("kind")
-            done.add((kind, ""))
-            if kind == "string":
-                done.add((kind, pb.StringOperator.Name(test.string.operator)))
-            if kind == "number":
-                done.add((kind, pb.Comparison.Name(test.number.comparison)))
+            kind = str(test.WhichOneof("kind"))
+            done |= {(kind, ""), (kind, _operator(test))}
     assert every - done == set()
 
 
@@ -126,6 +127,109 @@ def _attribute_tests(scenario: Scenario, kind: str) -> Iterator[tuple[str, str |
                 yield message.attribute, message.test.WhichOneof("kind")
 
 
+COMPARISONS = pb.Comparison.keys()[1:]
+FUNCTIONS: dict[int, str] = {number: name for name, number in pb.AggregateFunction.items() if number}
+PERIODS = [field.name for field in pb.Period.DESCRIPTOR.fields]
+FILTERED = ["event attribute", "event field", "product attribute", "product field"]
+PERIODIC = [
+    "event",
+    "aggregate",
+    "sequence",
+    "first seen",
+    "last seen",
+    "user attribute",
+    "filter",
+    "filter of a sequence",
+    "aggregate's date",
+]
+NEEDED: dict[str, set[tuple[str, ...]]] = {
+    "a comparison of a frequency": {(name,) for name in COMPARISONS},
+    "a comparison of a lifetime value": {(name,) for name in COMPARISONS},
+    "a test of what a function gives": {(FUNCTIONS[number], kind) for number, kinds in AGGREGATE_TESTS.items() for kind in kinds},
+    "a subject of a function": {
+        *product(FUNCTIONS.values(), ["event attribute", "event field", "product field"]),
+        ("AGGREGATE_FUNCTION_COUNT", "none"),
+    },
+    # Dates that move with now are refused in the filters of a sequence.
+    "a period": {
+        pair for pair in product(PERIODIC, PERIODS) if pair not in (("filter of a sequence", "last"), ("filter of a sequence", "ago"))
+    },
+    "an operator of a name": {(name,) for name in pb.StringOperator.keys()[1:]},
+    "a consent": {("given",), ("refused",)},
+    "a longest time": {("of a step",), ("until what must not follow",), ("none",)},
+    "a filter": {*product(["event", "aggregate", "step", "not followed by"], FILTERED)},
+}
+
+
+@pytest.mark.parametrize("need", NEEDED)
+def test_every_need_has_a_scenario(need: str) -> None:
+    done = {tuple(said) for message in _written() for what, *said in _said(message) if what == need}
+    assert NEEDED[need] - done == set()
+
+
+def _said(message: Message) -> Iterator[tuple[str, ...]]:
+    """Which needs it meets, and how."""
+    match message:
+        case pb.FrequencyTest():
+            yield "a comparison of a frequency", pb.Comparison.Name(message.comparison)
+        case pb.LifetimeValueCriterion():
+            yield "a comparison of a lifetime value", pb.Comparison.Name(message.test.comparison)
+        case pb.ConsentCriterion():
+            yield "a consent", "given" if message.consented else "refused"
+        case pb.EventMatch() if message.WhichOneof("name_match") == "name_test":
+            yield "an operator of a name", pb.StringOperator.Name(message.name_test.operator)
+        case pb.SeenCriterion():
+            yield "a period", "first seen" if message.edge == pb.SEEN_EDGE_FIRST else "last seen", _period(message.when)
+        case pb.UserAttributeCriterion():
+            yield "a period", "user attribute", _period(message.test.date.when)
+        case pb.EventCriterion():
+            yield "a period", "event", _period(message.when)
+            yield from _filters("event", message.match, dates="filter")
+        case pb.AggregateCriterion():
+            function, kind = pb.AggregateFunction.Name(message.function), message.test.WhichOneof("kind")
+            yield "a test of what a function gives", function, str(kind)
+            yield "a subject of a function", function, _subject(message) if message.WhichOneof("subject") else "none"
+            yield "a period", "aggregate", _period(message.when)
+            yield "a period", "aggregate's date", _period(message.test.date.when)
+            yield from _filters("aggregate", message.match, dates="filter")
+        case pb.SequenceCriterion():
+            yield "a period", "sequence", _period(message.when)
+            for place, step in enumerate(message.steps):
+                yield "a longest time", "of a step" if place and step.HasField("within") else "none"
+                yield from _filters("step", step.match, dates="filter of a sequence")
+            if message.HasField("not_followed_by"):
+                yield "a longest time", "until what must not follow" if message.not_followed_by.HasField("within") else "none"
+                yield from _filters("not followed by", message.not_followed_by.match, dates="filter of a sequence")
+
+
+def _filters(of: str, match: pb.EventMatch, *, dates: str) -> Iterator[tuple[str, ...]]:
+    for one in match.where:
+        yield "a filter", of, _subject(one)
+        yield "a period", dates, _period(one.test.date.when)
+
+
+def _period(when: pb.Period) -> str:
+    return str(when.WhichOneof("kind"))
+
+
+def _subject(of: pb.Filter | pb.AggregateCriterion) -> str:
+    return f"{'product' if of_product(of) else 'event'} {'field' if of.WhichOneof('subject') == 'field' else 'attribute'}"
+
+
+def _operator(test: pb.ValueTest) -> str:
+    match test.WhichOneof("kind"):
+        case "string":
+            return pb.StringOperator.Name(test.string.operator)
+        case "number":
+            return pb.Comparison.Name(test.number.comparison)
+        case "list":
+            return pb.ListOperator.Name(test.list.operator)
+        case "presence":
+            return pb.PresenceOperator.Name(test.presence.operator)
+        case _:
+            return ""
+
+
 def _tests() -> Iterator[tuple[str, pb.ValueTest]]:
     """What is tested, and how."""
     for message in _written():
@@ -141,5 +245,4 @@ def _tests() -> Iterator[tuple[str, pb.ValueTest]]:
             case pb.AttributionCriterion():
                 yield "attribution", message.test
             case pb.Filter():
-                of = "product" if of_product(message) else "event"
-                yield f"{of} {'field' if message.WhichOneof('subject') == 'field' else 'attribute'}", message.test
+                yield _subject(message), message.test
