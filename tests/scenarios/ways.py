@@ -48,6 +48,13 @@ def by_the_engine_in_rounds(scenario: Scenario) -> list[set[str]]:
     return world.rounds(scenario.told)
 
 
+def by_explanations(scenario: Scenario) -> list[set[str]]:
+    """Who is explained to be in, of all who still go by their name; the audience is active before anything is known."""
+    world = World(scenario)
+    world.activate()
+    return world.rounds(scenario.told, explained=True)
+
+
 class World:
     """An engine, and the people of a scenario."""
 
@@ -75,11 +82,16 @@ class World:
     def load(self, arrived: Sequence[Told]) -> None:
         self.teller.load([self.engine], [(told.person, told.fact) for told in arrived])
 
-    def rounds(self, to_come: Sequence[Told]) -> list[set[str]]:
+    def rounds(self, to_come: Sequence[Told], *, explained: bool = False) -> list[set[str]]:
         found = []
         for now, _ in self.scenario.expected:
             arrived = [(told.person, told.fact) for told in to_come if told.arrives <= now]
             to_come = [told for told in to_come if told.arrives > now]
             self.teller.round([self.engine], now, arrived)
-            found.append(self.teller.names(self.engine.members(MAIN).tolist()))
+            found.append(self.explained() if explained else self.teller.names(self.engine.members(MAIN).tolist()))
         return found
+
+    def explained(self) -> set[str]:
+        compiled = self.compiled(self.scenario.audience)
+        known = {person: self.teller.known(person) for person in self.scenario.people}
+        return {person for person, own in known.items() if own is not None and self.engine.explain(compiled, own).member}

@@ -1,13 +1,15 @@
 """A scenario as the text of its file, and the smallest one that fails a way."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from google.protobuf import json_format
+from google.protobuf.message import Message
+from muster.definition.v1 import definition_pb2 as pb
 from muster.ingest.v1.event_type_pb2 import EventType
 from muster.ingest.v1.identity_pb2 import IdentityType
 
@@ -16,6 +18,7 @@ from tests.scenarios.scenario import CONTEXT, MAIN, Scenario, Told
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Way = Callable[[Scenario], list[set[str]]]
+M = TypeVar("M", bound=Message)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -58,31 +61,92 @@ def written(scenario: Scenario) -> str:
 
 
 def smallest(scenario: Scenario, way: Way, right: Way) -> Scenario | None:
-    """What is left of a scenario that a way gets wrong when all is taken away that can be; None: the way gets it right."""
+    """What is left of a scenario that a way gets wrong, or doesn't survive, when all is taken away that can be: of what is told, of the
+    instants, of the people and of the definitions. None: the way gets it right."""
 
     def fails(candidate: Scenario) -> Scenario | None:
         expected = right(candidate)
         judged = replace(candidate, expected=[(now, members) for (now, _), members in zip(candidate.expected, expected, strict=True)])
-        return judged if way(judged) != expected else None
+        try:
+            return judged if way(judged) != expected else None
+        except Exception:  # whatever it is, it is no answer
+            return judged
 
     found = fails(scenario)
-    again = found is not None
-    while found is not None and again:
-        again = False
-        for smaller in _smaller(found):
-            if (failing := fails(smaller)) is not None:
-                found, again = failing, True
-                break
-    return found
+    while found is not None:
+        smaller = next((failing for one in _smaller(found) if (failing := fails(one)) is not None), None)
+        if smaller is None:
+            return found
+        found = smaller
+    return None
 
 
-def _smaller(scenario: Scenario) -> Sequence[Scenario]:
-    """The scenario with one thing less."""
+def _smaller(scenario: Scenario) -> Iterator[Scenario]:
+    """The scenario with less of something, with much less first."""
     told, expected = scenario.told, scenario.expected
-    without = [replace(scenario, told=told[:place] + told[place + 1 :]) for place in range(len(told))]
-    without += [replace(scenario, expected=expected[:place] + expected[place + 1 :]) for place in range(1, len(expected))]
-    unknown = [person for person in scenario.people if all(person not in (one.person, _other(one.fact)) for one in told)]
-    return [*(replace(scenario, people=[one for one in scenario.people if one != person]) for person in unknown), *without]
+    many = len(told)
+    while many := many // 2:
+        for place in range(0, len(told), many):
+            yield replace(scenario, told=told[:place] + told[place + many :])
+    for person in scenario.people:
+        if all(person not in (one.person, _other(one.fact)) for one in told):
+            yield replace(scenario, people=[one for one in scenario.people if one != person])
+    if len(told) == 1:
+        yield replace(scenario, told=[])
+    for place in range(1, len(expected)):
+        yield replace(scenario, expected=expected[:place] + expected[place + 1 :])
+    for audience_id, audience in scenario.audiences.items():
+        others = {id_: other for id_, other in scenario.audiences.items() if id_ != audience_id}
+        if audience_id != MAIN:
+            yield replace(scenario, audiences=others)
+        for root in _smaller_trees(audience.definition.root):
+            smaller = replace(audience, definition=pb.Definition(root=root))
+            yield replace(scenario, audiences={id_: smaller if id_ == audience_id else other for id_, other in scenario.audiences.items()})
+
+
+def _smaller_trees(node: pb.Node) -> Iterator[pb.Node]:
+    """A part instead of the whole; then the whole with less."""
+    yield from node.all.nodes
+    yield from node.any.nodes
+    if node.HasField("exclude"):
+        yield node.exclude.node
+    yield from _with_less(node)
+
+
+OPTIONAL = {"frequency", "within", "not_followed_by", "when"}  # what a message means something without
+
+
+def _with_less(message: M) -> Iterator[M]:
+    """The message without one of the things that it can do without, at any depth; it stays one that can be activated."""
+
+    def copy() -> M:
+        made = type(message)()
+        made.CopyFrom(message)
+        return made
+
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        if isinstance(value, Message):
+            if field.name in OPTIONAL and not isinstance(message, pb.SeenCriterion):
+                less = copy()
+                less.ClearField(field.name)
+                yield less
+            for smaller in _smaller_trees(value) if isinstance(value, pb.Node) else _with_less(value):
+                less = copy()
+                getattr(less, field.name).CopyFrom(smaller)
+                yield less
+            continue
+        if len(value) > (0 if field.name == "where" else 1):
+            for place in range(len(value)):
+                less = copy()
+                del getattr(less, field.name)[place]
+                yield less
+        for place, part in enumerate(value):
+            for smaller in _smaller_trees(part) if isinstance(part, pb.Node) else _with_less(part):
+                less = copy()
+                getattr(less, field.name)[place].CopyFrom(smaller)
+                yield less
 
 
 def _other(fact: facts.Fact) -> object:
