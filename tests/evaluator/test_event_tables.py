@@ -1,42 +1,167 @@
-"""What the event store tells a server and a cluster, beside what a person has read and found right."""
+"""What the event store tells an engine in this process, a server and a cluster, beside what a person has read and found right.
+
+Nothing is sent: a client takes the statements down. Where one of them is changed on purpose, write them anew and read the difference:
+
+    MUSTER_TEST_RECORD=1 make test ARGS="-k the_statements_are_those"
+"""
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from services.evaluator import event_store
+from services.evaluator.engine.details import Place, Subject
+from services.evaluator.engine.facts import Series
+from services.evaluator.engine.filters import Filter
+from services.evaluator.engine.sieve import Sieve
+from services.evaluator.engine.strings import StringTest, Way
+from services.evaluator.engine.tree import Match
+from services.evaluator.engine.values import Comparison, ExistsTest, NumberTest
+from services.evaluator.event_store import AttributeRow, EventStore
 from services.evaluator.event_tables import Layout, Tenure, counted, uncounted
+from services.evaluator.intake import EventColumns
 
 EXPECTED = Path(__file__).parent / "expected"
-TABLES = {
-    "events": "account_id Int64, mpid Int64, partition UInt16, sequence UInt64 | ORDER BY (account_id, mpid)",
-    "attributes": "account_id Int64, mpid Int64, value Nullable(String), partition UInt16, sequence UInt64 | ORDER BY (account_id)",
-}
 TENURES = {3: Tenure(7, 900, before=((4, 500), (6, 900))), 5: Tenure(1, 0)}
+ACCOUNT, WORKSPACE, ANNA = 7, 71, -5
+# What the store needs to be answered to go on asking; to all else there is no answer.
+ANSWERS = {
+    "SELECT toString(uuid)": [("the id of the store",)],
+    "SELECT count()": [(1,)],
+    "SELECT DISTINCT cityHash64(type, name, input_id)": [(1, 1, "signed up", 711)],
+    "SELECT DISTINCT workspace_id, kind, attribute": [(WORKSPACE, "", "plan")],
+    "SELECT DISTINCT name": [("signed up",)],
+    "SELECT cityHash64(r0), any(details)": [(1, '{"attributes":{"level":"gold"}}', "", "", "", "")],
+    "SELECT cityHash64(r0, r1), any(details)": [(1, '{"attributes":{"level":"gold"},"products":[{"price":9}]}', "", "", "", "")],
+}
+
+
+class Answer:
+    def __init__(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        self.result_rows = rows
+
+    @property
+    def first_row(self) -> tuple[Any, ...]:
+        return self.result_rows[0]
+
+
+class Scribe:
+    """A client that sends nothing and takes everything down."""
+
+    def __init__(self, settings: Mapping[str, object]) -> None:
+        self.said = ["-- with every statement", *(f"SET {setting} = {value};" for setting, value in settings.items())]
+
+    def command(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
+        self._say(statement, parameters)
+
+    def query(self, statement: str, parameters: Mapping[str, Any] | None = None) -> Answer:
+        self._say(statement, parameters)
+        return Answer(next((rows for begin, rows in ANSWERS.items() if statement.startswith(begin)), []))
+
+    @contextmanager
+    def _streamed(self, statement: str, parameters: Mapping[str, Any] | None = None) -> Iterator[list[Any]]:
+        self._say(statement, parameters)
+        yield []
+
+    query_np_stream = query_column_block_stream = _streamed
+
+    def insert_arrow(self, table: str, rows: Any) -> None:
+        self._say(f"INSERT INTO {table} ({', '.join(rows.column_names)})", None)
+
+    def _say(self, statement: str, parameters: Mapping[str, Any] | None) -> None:
+        lines = re.sub(r" (FROM|WHERE|UNION ALL|GROUP BY|ORDER BY|ENGINE =|SETTINGS) ", r"\n  \1 ", statement)
+        told = [f"-- {{{name}}} = {value!r}" for name, value in sorted((parameters or {}).items())]
+        self.said += [*told, f"{lines};"]
+
+
+def everything_said(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What each method of the store sends."""
+    scribes: list[Scribe] = []
+
+    def client(*, dsn: str, settings: Mapping[str, object]) -> Scribe:
+        scribes.append(Scribe(settings))
+        return scribes[0]
+
+    monkeypatch.setattr(event_store.clickhouse_connect, "get_client", client)
+    store = EventStore(url)
+    (scribe,) = scribes
+    level, price = Subject(Place.ATTRIBUTE, "level"), Subject(Place.PRODUCT_FIELD, "price")
+    gold = Filter(level, ExistsTest())
+    dear = Filter(price, NumberTest(Comparison.GREATER, Decimal(5)))
+    inputs = frozenset({711, 712})
+    steps: dict[str, Any] = {
+        "take_over": lambda: store.take_over(TENURES),
+        "insert": lambda: store.insert(ACCOUNT, _an_event(), [AttributeRow(WORKSPACE, "plan", ANNA, 100, "gold", 3, 901)]),
+        "forget, with what outlives it": lambda: store.forget({1_000: [ACCOUNT, 8], 500: [9]}),
+        "sources": lambda: store.sources(ACCOUNT),
+        "events": lambda: list(store.events(ACCOUNT, 1_000)),
+        "attributes": lambda: list(store.attributes(ACCOUNT)),
+        "events_of": lambda: store.events_of(ACCOUNT, ANNA, {1, 4}, 1_000, 2_000),
+        "life_of": lambda: store.life_of(ACCOUNT, ANNA),
+        "change_times_of": lambda: store.change_times_of(ACCOUNT, ANNA),
+        "heard_of": lambda: store.heard_of(ACCOUNT, ANNA),
+        "changes_of": lambda: store.changes_of(ACCOUNT, ANNA, [(WORKSPACE, "plan")]),
+        "seen, first": lambda: store.seen(ACCOUNT, WORKSPACE, 2_000, first=True),
+        "seen, last": lambda: store.seen(ACCOUNT, WORKSPACE, 2_000, first=False),
+        "places": lambda: store.places(ACCOUNT, WORKSPACE, 2_000),
+        "purchases": lambda: list(store.purchases(ACCOUNT, WORKSPACE)),
+        "identities": lambda: store.identities(ACCOUNT, "8"),
+        "recall, by a name": lambda: list(store.recall(ACCOUNT, [Sieve(Match(1, "signed up", inputs, (gold,)))], 1_000)),
+        "recall, by a test of names, with two subjects": lambda: list(
+            store.recall(ACCOUNT, [Sieve(Match(1, StringTest.of(Way.CONTAINS, ["sign"]), inputs, (gold, dear)))], 1_000)
+        ),
+        "recall, of all names": lambda: list(store.recall(ACCOUNT, [Sieve(Match(4, None, inputs, (gold,)), level)], 1_000)),
+    }
+    methods = {name for name, method in vars(EventStore).items() if callable(method) and not name.startswith("_")}
+    assert methods - {"close"} == {name.split(",")[0] for name in steps}, "each method of the store is to be recorded"
+    for name, step in steps.items():
+        scribe.said.append(f"\n-- {name}")
+        step()
+    monkeypatch.setattr(event_store, "_GROUPS_MAX", 0)
+    scribe.said.append("\n-- recall, of too many different values")
+    list(store.recall(ACCOUNT, [Sieve(Match(1, "signed up", inputs, (gold,)))], 1_000))
+    return "\n".join(scribe.said) + "\n"
+
+
+def _an_event() -> EventColumns:
+    return EventColumns(
+        mpids=np.array([ANNA], np.int64),
+        times_ms=np.array([100], np.int64),
+        event_ids=np.array([1], np.int64),
+        series_codes=np.array([0], np.int32),
+        series=[Series(711, 1, "signed up")],
+        workspaces=[WORKSPACE],
+        partitions=np.array([3], np.int32),
+        sequences=np.array([901], np.int64),
+        contexts=[("1.0", "42", "iOS", "17")],
+        context_codes=np.array([0], np.int32),
+        details=[""],
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "url"),
     [
+        ("chdb", "chdb://{folder}"),
         ("server", "clickhouse://muster:secret@store:8123/audiences"),
         ("cluster", "clickhouse://muster:secret@store:8123/audiences?cluster=main"),
     ],
 )
-def test_the_statements_are_those_that_were_checked(name: str, url: str) -> None:
-    layout = Layout.of(url)
-    said = [
-        "-- made at start",
-        *layout.create(TABLES),
-        "-- sent with every statement",
-        *(f"SET {setting} = {value}" for setting, value in layout.settings.items()),
-        "-- taken out when partitions are taken over",
-        layout.delete("events", uncounted(TENURES)),
-        "-- read",
-        f"SELECT mpid FROM {layout.name('events')} WHERE account_id = 7 AND {counted(TENURES)}",
-    ]
-    text = "".join(f"{line}{'' if line.startswith('--') else ';'}\n" for line in said)
-    assert text == (EXPECTED / f"{name}.sql").read_text()
+def test_the_statements_are_those_that_were_checked(name: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = everything_said(url.format(folder=tmp_path), monkeypatch)
+    recorded = EXPECTED / f"{name}.sql"
+    if os.environ.get("MUSTER_TEST_RECORD"):
+        recorded.write_text(said)
+    assert said == recorded.read_text()
 
 
 def test_the_url_says_where_the_tables_are() -> None:

@@ -1,0 +1,334 @@
+-- with every statement
+CREATE DATABASE IF NOT EXISTS muster;
+CREATE TABLE IF NOT EXISTS muster.events (account_id Int64, workspace_id Int64, input_id Int64, type Int16, name LowCardinality(String), mpid Int64, time_ms Int64 CODEC(Delta, ZSTD(1)), event_id Int64 CODEC(NONE), partition UInt16, sequence UInt64 CODEC(Delta, ZSTD(1)), position UInt32 CODEC(Delta, ZSTD(1)), application_version LowCardinality(String), application_build LowCardinality(String), platform LowCardinality(String), os_version LowCardinality(String), details String CODEC(ZSTD(1)), INDEX person mpid TYPE bloom_filter(0.01) GRANULARITY 1, epoch UInt32 DEFAULT 0)
+  ENGINE = MergeTree
+  ORDER BY (account_id, type, name, input_id, time_ms)
+  SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1;
+CREATE TABLE IF NOT EXISTS muster.attributes (account_id Int64, workspace_id Int64, kind LowCardinality(String), attribute LowCardinality(String), mpid Int64, time_ms Int64, value Nullable(String), partition UInt16, sequence UInt64, position UInt32, epoch UInt32 DEFAULT 0)
+  ENGINE = MergeTree
+  ORDER BY (account_id, workspace_id, kind, attribute, mpid, time_ms)
+  SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1;
+-- {database} = 'muster'
+SELECT toString(uuid)
+  FROM system.tables
+  WHERE database = {database:String} AND name = 'events';
+
+-- take_over
+SELECT count()
+  FROM muster.events
+  WHERE (partition = 3 AND sequence > 900) OR (partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900))) OR (partition = 5 AND sequence > 0);
+DELETE
+  FROM muster.events
+  WHERE (partition = 3 AND sequence > 900) OR (partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900))) OR (partition = 5 AND sequence > 0)
+  SETTINGS lightweight_deletes_sync = 2;
+SELECT count()
+  FROM muster.attributes
+  WHERE (partition = 3 AND sequence > 900) OR (partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900))) OR (partition = 5 AND sequence > 0);
+DELETE
+  FROM muster.attributes
+  WHERE (partition = 3 AND sequence > 900) OR (partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900))) OR (partition = 5 AND sequence > 0)
+  SETTINGS lightweight_deletes_sync = 2;
+
+-- insert
+INSERT INTO muster.events (account_id, workspace_id, input_id, type, name, mpid, time_ms, event_id, partition, sequence, position, application_version, application_build, platform, os_version, details, epoch);
+INSERT INTO muster.attributes (account_id, workspace_id, kind, attribute, mpid, time_ms, value, partition, sequence, position, epoch);
+
+-- forget, with what outlives it
+SELECT count()
+  FROM muster.events
+  WHERE partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type != 3 AND ((time_ms < 1000 AND account_id IN (7, 8)) OR (time_ms < 500 AND account_id IN (9)));
+INSERT INTO muster.attributes (account_id, workspace_id, kind, attribute, mpid, time_ms, value, partition, sequence, position) SELECT account_id, workspace_id, 'here', '', mpid, min(time_ms), NULL, partition, 0, 0
+  FROM muster.events
+  WHERE partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type != 3 AND ((time_ms < 1000 AND account_id IN (7, 8)) OR (time_ms < 500 AND account_id IN (9)))
+  GROUP BY account_id, workspace_id, mpid, partition;
+INSERT INTO muster.attributes (account_id, workspace_id, kind, attribute, mpid, time_ms, value, partition, sequence, position) SELECT account_id, workspace_id, 'here', '', mpid, max(time_ms), NULL, partition, 0, 0
+  FROM muster.events
+  WHERE partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type != 3 AND ((time_ms < 1000 AND account_id IN (7, 8)) OR (time_ms < 500 AND account_id IN (9)))
+  GROUP BY account_id, workspace_id, mpid, partition;
+INSERT INTO muster.attributes (account_id, workspace_id, kind, attribute, mpid, time_ms, value, partition, sequence, position) SELECT account_id, workspace_id, 'place', '', mpid, max(time_ms), concat('{"location":', JSONExtractRaw(argMax(details, (time_ms, sequence, position)), 'location'), '}'), partition, argMax(sequence, (time_ms, sequence, position)), 0
+  FROM muster.events
+  WHERE partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type != 3 AND ((time_ms < 1000 AND account_id IN (7, 8)) OR (time_ms < 500 AND account_id IN (9))) AND position(details, '"location"') > 0 AND JSONHas(details, 'location', 'latitude') AND JSONHas(details, 'location', 'longitude')
+  GROUP BY account_id, workspace_id, mpid, partition;
+DELETE
+  FROM muster.events
+  WHERE partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type != 3 AND ((time_ms < 1000 AND account_id IN (7, 8)) OR (time_ms < 500 AND account_id IN (9)))
+  SETTINGS lightweight_deletes_sync = 2;
+
+-- sources
+-- {account} = 7
+SELECT DISTINCT workspace_id, input_id
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900))));
+
+-- events
+-- {account} = 7
+-- {since} = 1000
+SELECT DISTINCT cityHash64(type, name, input_id), type, name, input_id
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND time_ms >= {since:Int64};
+-- {account} = 7
+-- {since} = 1000
+SELECT cityHash64(type, name, input_id) AS code, mpid, time_ms
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND time_ms >= {since:Int64};
+
+-- attributes
+-- {account} = 7
+-- {kinds} = ['', 'device', 'consent', 'attribution']
+SELECT DISTINCT workspace_id, kind, attribute
+  FROM muster.attributes
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND kind IN {kinds:Array(String)};
+-- {account} = 7
+-- {attribute} = 'plan'
+-- {kind} = ''
+-- {workspace} = 71
+SELECT mpid, tupleElement(argMax(tuple(value), (time_ms, sequence, position)), 1), max(time_ms)
+  FROM muster.attributes
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64} AND kind = {kind:String} AND attribute = {attribute:String}
+  GROUP BY mpid;
+
+-- events_of
+-- {account} = 7
+-- {before} = 2000
+-- {mpid} = -5
+-- {since} = 1000
+-- {types} = [1, 4]
+SELECT input_id, type, name, time_ms, details, application_version, application_build, platform, os_version
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type IN {types:Array(Int16)} AND mpid = {mpid:Int64} AND time_ms >= {since:Int64} AND time_ms < {before:Int64}
+  ORDER BY sequence, position;
+
+-- life_of
+-- {account} = 7
+-- {mpid} = -5
+SELECT workspace_id, type, name, time_ms, details
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid = {mpid:Int64}
+  ORDER BY sequence, position;
+
+-- change_times_of
+-- {account} = 7
+-- {mpid} = -5
+SELECT DISTINCT workspace_id, time_ms
+  FROM muster.attributes
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid = {mpid:Int64}
+  ORDER BY time_ms;
+
+-- heard_of
+-- {account} = 7
+-- {mpid} = -5
+SELECT workspace_id, min(time_ms)
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid = {mpid:Int64}
+  GROUP BY workspace_id;
+-- {account} = 7
+-- {mpid} = -5
+SELECT workspace_id, min(time_ms)
+  FROM muster.attributes
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid = {mpid:Int64}
+  GROUP BY workspace_id;
+
+-- changes_of
+-- {account} = 7
+-- {mpid} = -5
+-- {names} = ['plan']
+SELECT workspace_id, attribute, time_ms, value
+  FROM muster.attributes
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND kind = '' AND attribute IN {names:Array(String)} AND mpid = {mpid:Int64}
+  ORDER BY sequence, position;
+
+-- seen, first
+-- {account} = 7
+-- {now} = 2000
+-- {workspace} = 71
+SELECT mpid, min(time_ms)
+  FROM (SELECT mpid, time_ms
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64}
+  UNION ALL SELECT mpid, time_ms
+  FROM muster.attributes
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64})
+  WHERE time_ms <= {now:Int64}
+  GROUP BY mpid
+  UNION ALL SELECT mpid, time_ms
+  FROM (SELECT mpid, time_ms
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64}
+  UNION ALL SELECT mpid, time_ms
+  FROM muster.attributes
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64})
+  WHERE time_ms > {now:Int64};
+
+-- seen, last
+-- {account} = 7
+-- {now} = 2000
+-- {workspace} = 71
+SELECT mpid, max(time_ms)
+  FROM (SELECT mpid, time_ms
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64}
+  UNION ALL SELECT mpid, time_ms
+  FROM muster.attributes
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64})
+  WHERE time_ms <= {now:Int64}
+  GROUP BY mpid
+  UNION ALL SELECT mpid, time_ms
+  FROM (SELECT mpid, time_ms
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64}
+  UNION ALL SELECT mpid, time_ms
+  FROM muster.attributes
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64})
+  WHERE time_ms > {now:Int64};
+
+-- places
+-- {account} = 7
+-- {now} = 2000
+-- {workspace} = 71
+SELECT mpid, argMax(details, (time_ms, sequence, position)), max(time_ms)
+  FROM (SELECT mpid, time_ms, sequence, position, details
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64} AND position(details, '"location"') > 0 AND JSONHas(details, 'location', 'latitude') AND JSONHas(details, 'location', 'longitude')
+  UNION ALL SELECT mpid, time_ms, sequence, position, assumeNotNull(value) AS details
+  FROM muster.attributes
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64} AND kind = 'place')
+  WHERE time_ms <= {now:Int64}
+  GROUP BY mpid
+  UNION ALL SELECT mpid, details, time_ms
+  FROM (SELECT mpid, time_ms, sequence, position, details
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64} AND position(details, '"location"') > 0 AND JSONHas(details, 'location', 'latitude') AND JSONHas(details, 'location', 'longitude')
+  UNION ALL SELECT mpid, time_ms, sequence, position, assumeNotNull(value) AS details
+  FROM muster.attributes
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64} AND kind = 'place')
+  WHERE time_ms > {now:Int64};
+
+-- purchases
+-- {account} = 7
+-- {workspace} = 71
+SELECT mpid, name, details, time_ms
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64} AND type = 3 AND name IN ('purchase', 'refund');
+
+-- identities
+-- {account} = 7
+-- {kinds} = ['identity', 'identity gone']
+-- {type} = '8'
+SELECT mpid, kind, value
+  FROM muster.attributes
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND kind IN {kinds:Array(String)} AND attribute = {type:String}
+  ORDER BY sequence, position;
+
+-- recall, by a name
+-- {account} = 7
+-- {input0} = 711
+-- {input1} = 712
+-- {k6} = 'level'
+-- {name0} = 'signed up'
+-- {since} = 1000
+-- {type} = 1
+SELECT cityHash64(r0), any(details), any(application_version), any(application_build), any(platform), any(os_version)
+  FROM (SELECT details, application_version, application_build, platform, os_version, multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details)) AS r0
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
+  GROUP BY r0
+  SETTINGS max_rows_to_group_by = 50000, group_by_overflow_mode = 'break';
+-- {account} = 7
+-- {input0} = 711
+-- {input1} = 712
+-- {k6} = 'level'
+-- {name0} = 'signed up'
+-- {since} = 1000
+-- {type} = 1
+SELECT cityHash64(r0) AS code, mpid, time_ms, sequence, position
+  FROM (SELECT mpid, time_ms, sequence, position, multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details)) AS r0
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
+  WHERE 1 AND cityHash64(r0) IN (1);
+
+-- recall, by a test of names, with two subjects
+-- {account} = 7
+-- {input0} = 711
+-- {input1} = 712
+-- {since} = 1000
+-- {type} = 1
+SELECT DISTINCT name
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64});
+-- {account} = 7
+-- {input0} = 711
+-- {input1} = 712
+-- {k6} = 'level'
+-- {k7} = 'products'
+-- {name0} = 'signed up'
+-- {since} = 1000
+-- {type} = 1
+SELECT cityHash64(r0, r1), any(details), any(application_version), any(application_build), any(platform), any(os_version)
+  FROM (SELECT details, application_version, application_build, platform, os_version, multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details)) AS r0, multiIf(countSubstrings(details, concat('"', {k7:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k7:String}, '"')) = 1 AND JSONHas(details, {k7:String}), simpleJSONExtractRaw(details, {k7:String}), concat('\0', details)) AS r1
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
+  GROUP BY r0, r1
+  SETTINGS max_rows_to_group_by = 50000, group_by_overflow_mode = 'break';
+-- {account} = 7
+-- {input0} = 711
+-- {input1} = 712
+-- {k6} = 'level'
+-- {k7} = 'products'
+-- {name0} = 'signed up'
+-- {since} = 1000
+-- {type} = 1
+SELECT cityHash64(r0, r1) AS code, mpid, time_ms, sequence, position
+  FROM (SELECT mpid, time_ms, sequence, position, multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details)) AS r0, multiIf(countSubstrings(details, concat('"', {k7:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k7:String}, '"')) = 1 AND JSONHas(details, {k7:String}), simpleJSONExtractRaw(details, {k7:String}), concat('\0', details)) AS r1
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
+  WHERE 1 AND cityHash64(r0, r1) IN (1);
+
+-- recall, of all names
+-- {account} = 7
+-- {input0} = 711
+-- {input1} = 712
+-- {k5} = 'level'
+-- {since} = 1000
+-- {type} = 4
+SELECT cityHash64(r0), any(details), any(application_version), any(application_build), any(platform), any(os_version)
+  FROM (SELECT details, application_version, application_build, platform, os_version, multiIf(countSubstrings(details, concat('"', {k5:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k5:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k5:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k5:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k5:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k5:String}), concat('\0', details)) AS r0
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}))
+  GROUP BY r0
+  SETTINGS max_rows_to_group_by = 50000, group_by_overflow_mode = 'break';
+-- {account} = 7
+-- {input0} = 711
+-- {input1} = 712
+-- {k5} = 'level'
+-- {since} = 1000
+-- {type} = 4
+SELECT cityHash64(r0) AS code, mpid, time_ms, sequence, position
+  FROM (SELECT mpid, time_ms, sequence, position, multiIf(countSubstrings(details, concat('"', {k5:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k5:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k5:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k5:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k5:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k5:String}), concat('\0', details)) AS r0
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}))
+  WHERE 1 AND cityHash64(r0) IN (1);
+
+-- recall, of too many different values
+-- {account} = 7
+-- {input0} = 711
+-- {input1} = 712
+-- {k6} = 'level'
+-- {name0} = 'signed up'
+-- {since} = 1000
+-- {type} = 1
+SELECT cityHash64(r0), any(details), any(application_version), any(application_build), any(platform), any(os_version)
+  FROM (SELECT details, application_version, application_build, platform, os_version, multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details)) AS r0
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
+  GROUP BY r0
+  SETTINGS max_rows_to_group_by = 0, group_by_overflow_mode = 'break';
+-- {account} = 7
+-- {input0} = 711
+-- {input1} = 712
+-- {k6} = 'level'
+-- {name0} = 'signed up'
+-- {since} = 1000
+-- {type} = 1
+SELECT mpid, time_ms, sequence, position, details, application_version, application_build, platform, os_version
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String});
