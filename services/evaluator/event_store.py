@@ -126,7 +126,7 @@ class EventStore:
         return removed
 
     def forget(self, before_ms: Mapping[int, Collection[int]]) -> int:
-        """Drop the events of accounts, by the instant before which theirs are too old for any question; returns how many.
+        """Drop the events of accounts, by the instant before which theirs are too old for any question, in the background; returns how many.
 
         Those of commerce stay: what somebody spent in a life has no look-back. Of the others stays when somebody was seen, and where last.
         """
@@ -137,7 +137,7 @@ class EventStore:
         rows = int(self._client.query(f"SELECT count() FROM {self._layout.name('events')} WHERE {where}").first_row[0])  # noqa: S608 - numbers only
         if rows:
             self._keep_of_old(where)
-            self._client.command(self._layout.delete("events", where))
+            self._client.command(self._layout.delete_later("events", where))
         return rows
 
     def hide(self, account_id: int, sequences: Mapping[int, int]) -> None:
@@ -155,8 +155,7 @@ class EventStore:
                 for table in _TABLES:
                     self._client.command(self._layout.delete_later(table, f"account_id = {account_id} AND {own} AND {_hidden(sequences)}"))
             return None if self._erasing else 0
-        unfinished = f"SELECT count() FROM {self._layout.mutations} WHERE database = {{database:String}} AND NOT is_done"  # noqa: S608
-        if self._client.query(unfinished, parameters={"database": self._layout.database}).first_row[0]:
+        if self.is_deleting():
             return None
         erased = sum(map(len, self._erasing.values()))
         for account_id, sequences in self._erasing.items():
@@ -164,6 +163,11 @@ class EventStore:
             self._hidden[account_id] = {mpid: at for mpid, at in left.items() if at > sequences.get(mpid, -1)}
         self._erasing = {}
         return erased
+
+    def is_deleting(self) -> bool:
+        """Whether rows are being taken out in the background."""
+        unfinished = f"SELECT count() FROM {self._layout.mutations} WHERE database = {{database:String}} AND NOT is_done"  # noqa: S608
+        return bool(self._client.query(unfinished, parameters={"database": self._layout.database}).first_row[0])
 
     def _keep_of_old(self, where: str) -> None:
         """Keep, as rows about people, what outlives events that are about to be dropped; doing it again changes nothing."""

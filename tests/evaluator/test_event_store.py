@@ -308,11 +308,47 @@ def test_rows_of_partitions_of_others_are_not_read(store: EventStore) -> None:
     assert rows_of(store, 126) == [(SERIES[0], 1, 100)]
 
 
+def settle(store: EventStore) -> None:
+    """Wait for what goes on in the background."""
+    while store.is_deleting():
+        time.sleep(0.01)
+
+
+def test_people_who_ended_count_no_longer_and_are_erased(store: EventStore) -> None:
+    store.take_over({partition: Tenure(1, 10**9) for partition in range(4)})
+    told = [AttributeRow(8, "plan", mpid, 100, "gold", 1, 5) for mpid in (1, 2)]
+    store.insert(130, columns([1, 1, 2], [97, 98, 99], [0, 0, 0], partition=1, sequence=5), told)
+    store.insert(131, columns([1], [97], [0], partition=1, sequence=5), [])
+    assert store.erase() == 0
+    store.hide(130, {1: 6, 3: 6})
+    left = [(SERIES[0], 2, 99)]
+    assert rows_of(store, 130) == left
+    assert [mpids.tolist() for _, _, mpids, _, _ in store.attributes(130)] == [[2]]
+    assert len(rows_of(store, 131)) == 1
+    store.insert(130, columns([1], [100], [0], partition=1, sequence=7), [])  # somebody new
+    left = sorted([*left, (SERIES[0], 1, 100)])
+    assert sorted(rows_of(store, 130)) == left
+    assert store.erase() is None
+    store.hide(130, {2: 8})  # meanwhile
+    settle(store)
+    assert store.erase() == 2
+    assert rows_of(store, 130) == [(SERIES[0], 1, 100)]
+    assert store.erase() is None
+    settle(store)
+    assert store.erase() == 1
+    store.take_over({partition: Tenure(1, 10**9) for partition in range(4)})  # nothing is hidden any more, it is gone
+    assert rows_of(store, 130) == [(SERIES[0], 1, 100)]
+    assert list(store.attributes(130)) == []
+    store.take_over({partition: Tenure(1, 10**9) for partition in range(4)}, {130: {1: 9}})
+    assert rows_of(store, 130) == []
+
+
 def test_events_that_are_too_old_are_dropped_by_account_and_those_of_commerce_stay(store: EventStore) -> None:
     store.take_over({partition: Tenure(1, 10**9) for partition in range(4)})
     for account_id in (127, 128):
         store.insert(account_id, columns([1, 2, 3], [99, 100, 99], [0, 0, 3]), [])
     assert store.forget({100: [127], 50: [128]}) == 1
+    settle(store)
     assert rows_of(store, 127) == [(SERIES[0], 2, 100), (SERIES[3], 3, 99)]
     assert len(rows_of(store, 128)) == 3
     assert store.forget({}) == 0
@@ -333,5 +369,6 @@ def test_of_old_events_stays_when_somebody_was_seen_and_where_last(store: EventS
     before = known()
     assert before == ({1: 97, 2: 100}, {1: 99, 2: 100}, [1], [Point(3.5, 4.0)], [98])
     assert store.forget({100: [129]}) == 3
+    settle(store)
     assert rows_of(store, 129) == [(SERIES[0], 2, 100)]
     assert known() == before

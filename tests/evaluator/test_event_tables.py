@@ -38,7 +38,7 @@ ANSWERS = {
     "SELECT toString(uuid)": [("the id of the store",)],
     "SELECT count()": [(1,)],
     "SELECT DISTINCT cityHash64(type, name, input_id)": [(1, 1, "signed up", 711)],
-    "SELECT DISTINCT workspace_id, kind, attribute": [(WORKSPACE, "", "plan")],
+    "SELECT workspace_id, kind, attribute, count()": [(WORKSPACE, "", "plan", 3)],
     "SELECT DISTINCT name": [("signed up",)],
     "SELECT cityHash64(r0), any(details)": [(1, '{"attributes":{"level":"gold"}}', "", "", "", "")],
     "SELECT cityHash64(r0, r1), any(details)": [(1, '{"attributes":{"level":"gold"},"products":[{"price":9}]}', "", "", "", "")],
@@ -48,6 +48,7 @@ ANSWERS = {
 class Answer:
     def __init__(self, rows: Sequence[tuple[Any, ...]]) -> None:
         self.result_rows = rows
+        self.result_columns: list[Any] = [[], [], [], []]
 
     @property
     def first_row(self) -> tuple[Any, ...]:
@@ -63,7 +64,7 @@ class Scribe:
     def command(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
         self._say(statement, parameters)
 
-    def query(self, statement: str, parameters: Mapping[str, Any] | None = None) -> Answer:
+    def query(self, statement: str, parameters: Mapping[str, Any] | None = None, *, column_oriented: bool = False) -> Answer:
         self._say(statement, parameters)
         return Answer(next((rows for begin, rows in ANSWERS.items() if statement.startswith(begin)), []))
 
@@ -105,6 +106,14 @@ def everything_said(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
         "sources": lambda: store.sources(ACCOUNT),
         "events": lambda: list(store.events(ACCOUNT, 1_000)),
         "attributes": lambda: list(store.attributes(ACCOUNT)),
+        "told_of": lambda: store.told_of(ACCOUNT, [ANNA, 12]),
+        "is_deleting": store.is_deleting,
+        "hide, and all that is read afterwards": lambda: (store.hide(ACCOUNT, {13: 950, 14: 960}), store.heard_of(ACCOUNT, ANNA)),
+        "erase, the first time": store.erase,
+        "erase, the second time": store.erase,
+        "time_of": lambda: store.time_of(ACCOUNT, ANNA, 100),
+        "identities_of": lambda: store.identities_of(ACCOUNT, ANNA, {"8"}),
+        "places_of": lambda: store.places_of(ACCOUNT, ANNA),
         "events_of": lambda: store.events_of(ACCOUNT, ANNA, {1, 4}, 1_000, 2_000),
         "life_of": lambda: store.life_of(ACCOUNT, ANNA),
         "change_times_of": lambda: store.change_times_of(ACCOUNT, ANNA),

@@ -61,7 +61,7 @@ INSERT INTO audiences.attributes (account_id, workspace_id, kind, attribute, mpi
 DELETE
   FROM audiences.events_local ON CLUSTER 'main'
   WHERE partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type != 3 AND ((time_ms < 1000 AND account_id IN (7, 8)) OR (time_ms < 500 AND account_id IN (9)))
-  SETTINGS lightweight_deletes_sync = 2;
+  SETTINGS lightweight_deletes_sync = 0;
 
 -- sources
 -- {account} = 7
@@ -84,17 +84,96 @@ SELECT cityHash64(type, name, input_id) AS code, mpid, time_ms
 -- attributes
 -- {account} = 7
 -- {kinds} = ['', 'device', 'consent', 'attribution']
-SELECT DISTINCT workspace_id, kind, attribute
+SELECT workspace_id, kind, attribute, count()
   FROM audiences.attributes
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND kind IN {kinds:Array(String)};
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND kind IN {kinds:Array(String)}
+  GROUP BY workspace_id, kind, attribute
+  ORDER BY workspace_id, kind, attribute;
 -- {account} = 7
--- {attribute} = 'plan'
 -- {kind} = ''
+-- {names} = ['plan']
 -- {workspace} = 71
-SELECT mpid, tupleElement(argMax(tuple(value), (time_ms, sequence, position)), 1), max(time_ms)
+SELECT transform(attribute, {names:Array(String)}, range(length({names:Array(String)})), 0) AS which, mpid, tupleElement(argMax(tuple(value), (time_ms, sequence, position)), 1), max(time_ms)
   FROM audiences.attributes
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64} AND kind = {kind:String} AND attribute = {attribute:String}
-  GROUP BY mpid;
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64} AND kind = {kind:String} AND attribute IN {names:Array(String)}
+  GROUP BY attribute, mpid
+  ORDER BY which;
+
+-- told_of
+-- {account} = 7
+SELECT mpid, time_ms, event_id, details, (input_id, workspace_id), (type, name), (application_version, application_build, platform, os_version)
+  FROM audiences.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid IN (-5, 12)
+  ORDER BY sequence, position;
+-- {account} = 7
+SELECT workspace_id, attribute, mpid, time_ms, value, partition, sequence, kind
+  FROM audiences.attributes
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid IN (-5, 12)
+  ORDER BY sequence, position;
+
+-- is_deleting
+-- {database} = 'audiences'
+SELECT count()
+  FROM clusterAllReplicas('main', system.mutations)
+  WHERE database = {database:String} AND NOT is_done;
+
+-- hide, and all that is read afterwards
+-- {account} = 7
+-- {mpid} = -5
+SELECT workspace_id, min(time_ms)
+  FROM audiences.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND mpid = {mpid:Int64}
+  GROUP BY workspace_id;
+-- {account} = 7
+-- {mpid} = -5
+SELECT workspace_id, min(time_ms)
+  FROM audiences.attributes
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND mpid = {mpid:Int64}
+  GROUP BY workspace_id;
+
+-- erase, the first time
+DELETE
+  FROM audiences.events_local ON CLUSTER 'main'
+  WHERE account_id = 7 AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)
+  SETTINGS lightweight_deletes_sync = 0;
+DELETE
+  FROM audiences.attributes_local ON CLUSTER 'main'
+  WHERE account_id = 7 AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)
+  SETTINGS lightweight_deletes_sync = 0;
+
+-- erase, the second time
+-- {database} = 'audiences'
+SELECT count()
+  FROM clusterAllReplicas('main', system.mutations)
+  WHERE database = {database:String} AND NOT is_done;
+
+-- time_of
+-- {account} = 7
+-- {later} = 100
+-- {mpid} = -5
+SELECT time_ms
+  FROM audiences.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND mpid = {mpid:Int64}
+  ORDER BY time_ms DESC LIMIT 1 OFFSET {later:UInt64};
+
+-- identities_of
+-- {account} = 7
+-- {kinds} = ['identity', 'identity gone']
+-- {mpid} = -5
+-- {types} = ['8']
+SELECT attribute, time_ms, value, kind
+  FROM audiences.attributes
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND kind IN {kinds:Array(String)} AND attribute IN {types:Array(String)} AND mpid = {mpid:Int64}
+  ORDER BY sequence, position;
+
+-- places_of
+-- {account} = 7
+-- {kind} = 'place'
+-- {mpid} = -5
+SELECT workspace_id, time_ms, value
+  FROM audiences.attributes
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND kind = {kind:String} AND mpid = {mpid:Int64}
+  ORDER BY sequence, position;
 
 -- events_of
 -- {account} = 7
@@ -104,15 +183,16 @@ SELECT mpid, tupleElement(argMax(tuple(value), (time_ms, sequence, position)), 1
 -- {types} = [1, 4]
 SELECT input_id, type, name, time_ms, details, application_version, application_build, platform, os_version
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type IN {types:Array(Int16)} AND mpid = {mpid:Int64} AND time_ms >= {since:Int64} AND time_ms < {before:Int64}
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type IN {types:Array(Int16)} AND mpid = {mpid:Int64} AND time_ms >= {since:Int64} AND time_ms < {before:Int64}
   ORDER BY sequence, position;
 
 -- life_of
 -- {account} = 7
 -- {mpid} = -5
+-- {since} = 0
 SELECT workspace_id, type, name, time_ms, details
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid = {mpid:Int64}
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND mpid = {mpid:Int64}
   ORDER BY sequence, position;
 
 -- change_times_of
@@ -120,7 +200,7 @@ SELECT workspace_id, type, name, time_ms, details
 -- {mpid} = -5
 SELECT DISTINCT workspace_id, time_ms
   FROM audiences.attributes
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid = {mpid:Int64}
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND mpid = {mpid:Int64}
   ORDER BY time_ms;
 
 -- heard_of
@@ -128,22 +208,23 @@ SELECT DISTINCT workspace_id, time_ms
 -- {mpid} = -5
 SELECT workspace_id, min(time_ms)
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid = {mpid:Int64}
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND mpid = {mpid:Int64}
   GROUP BY workspace_id;
 -- {account} = 7
 -- {mpid} = -5
 SELECT workspace_id, min(time_ms)
   FROM audiences.attributes
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid = {mpid:Int64}
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND mpid = {mpid:Int64}
   GROUP BY workspace_id;
 
 -- changes_of
 -- {account} = 7
+-- {kind} = ''
 -- {mpid} = -5
 -- {names} = ['plan']
 SELECT workspace_id, attribute, time_ms, value
   FROM audiences.attributes
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND kind = '' AND attribute IN {names:Array(String)} AND mpid = {mpid:Int64}
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND kind = {kind:String} AND attribute IN {names:Array(String)} AND mpid = {mpid:Int64}
   ORDER BY sequence, position;
 
 -- seen, first
@@ -153,19 +234,19 @@ SELECT workspace_id, attribute, time_ms, value
 SELECT mpid, min(time_ms)
   FROM (SELECT mpid, time_ms
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64}
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND workspace_id = {workspace:Int64}
   UNION ALL SELECT mpid, time_ms
   FROM audiences.attributes
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64})
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND workspace_id = {workspace:Int64})
   WHERE time_ms <= {now:Int64}
   GROUP BY mpid
   UNION ALL SELECT mpid, time_ms
   FROM (SELECT mpid, time_ms
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64}
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND workspace_id = {workspace:Int64}
   UNION ALL SELECT mpid, time_ms
   FROM audiences.attributes
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64})
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND workspace_id = {workspace:Int64})
   WHERE time_ms > {now:Int64};
 
 -- seen, last
@@ -175,19 +256,19 @@ SELECT mpid, min(time_ms)
 SELECT mpid, max(time_ms)
   FROM (SELECT mpid, time_ms
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64}
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND workspace_id = {workspace:Int64}
   UNION ALL SELECT mpid, time_ms
   FROM audiences.attributes
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64})
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND workspace_id = {workspace:Int64})
   WHERE time_ms <= {now:Int64}
   GROUP BY mpid
   UNION ALL SELECT mpid, time_ms
   FROM (SELECT mpid, time_ms
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64}
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND workspace_id = {workspace:Int64}
   UNION ALL SELECT mpid, time_ms
   FROM audiences.attributes
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64})
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND workspace_id = {workspace:Int64})
   WHERE time_ms > {now:Int64};
 
 -- places
@@ -197,19 +278,19 @@ SELECT mpid, max(time_ms)
 SELECT mpid, argMax(details, (time_ms, sequence, position)), max(time_ms)
   FROM (SELECT mpid, time_ms, sequence, position, details
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64} AND position(details, '"location"') > 0 AND JSONHas(details, 'location', 'latitude') AND JSONHas(details, 'location', 'longitude')
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND workspace_id = {workspace:Int64} AND position(details, '"location"') > 0 AND JSONHas(details, 'location', 'latitude') AND JSONHas(details, 'location', 'longitude')
   UNION ALL SELECT mpid, time_ms, sequence, position, assumeNotNull(value) AS details
   FROM audiences.attributes
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64} AND kind = 'place')
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND workspace_id = {workspace:Int64} AND kind = 'place')
   WHERE time_ms <= {now:Int64}
   GROUP BY mpid
   UNION ALL SELECT mpid, details, time_ms
   FROM (SELECT mpid, time_ms, sequence, position, details
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64} AND position(details, '"location"') > 0 AND JSONHas(details, 'location', 'latitude') AND JSONHas(details, 'location', 'longitude')
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND workspace_id = {workspace:Int64} AND position(details, '"location"') > 0 AND JSONHas(details, 'location', 'latitude') AND JSONHas(details, 'location', 'longitude')
   UNION ALL SELECT mpid, time_ms, sequence, position, assumeNotNull(value) AS details
   FROM audiences.attributes
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64} AND kind = 'place')
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND workspace_id = {workspace:Int64} AND kind = 'place')
   WHERE time_ms > {now:Int64};
 
 -- purchases
@@ -217,7 +298,7 @@ SELECT mpid, argMax(details, (time_ms, sequence, position)), max(time_ms)
 -- {workspace} = 71
 SELECT mpid, name, details, time_ms
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64} AND type = 3 AND name IN ('purchase', 'refund');
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND workspace_id = {workspace:Int64} AND type = 3 AND name IN ('purchase', 'refund');
 
 -- identities
 -- {account} = 7
@@ -225,7 +306,7 @@ SELECT mpid, name, details, time_ms
 -- {type} = '8'
 SELECT mpid, kind, value
   FROM audiences.attributes
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND kind IN {kinds:Array(String)} AND attribute = {type:String}
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND kind IN {kinds:Array(String)} AND attribute = {type:String}
   ORDER BY sequence, position;
 
 -- recall, by a name
@@ -239,7 +320,7 @@ SELECT mpid, kind, value
 SELECT cityHash64(r0), any(details), any(application_version), any(application_build), any(platform), any(os_version)
   FROM (SELECT details, application_version, application_build, platform, os_version, multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details)) AS r0
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
   GROUP BY r0
   SETTINGS max_rows_to_group_by = 50000, group_by_overflow_mode = 'break';
 -- {account} = 7
@@ -252,7 +333,7 @@ SELECT cityHash64(r0), any(details), any(application_version), any(application_b
 SELECT cityHash64(r0) AS code, mpid, time_ms, sequence, position
   FROM (SELECT mpid, time_ms, sequence, position, multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details)) AS r0
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
   WHERE 1 AND cityHash64(r0) IN (1);
 
 -- recall, by a test of names, with two subjects
@@ -263,7 +344,7 @@ SELECT cityHash64(r0) AS code, mpid, time_ms, sequence, position
 -- {type} = 1
 SELECT DISTINCT name
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64});
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64});
 -- {account} = 7
 -- {input0} = 711
 -- {input1} = 712
@@ -275,7 +356,7 @@ SELECT DISTINCT name
 SELECT cityHash64(r0, r1), any(details), any(application_version), any(application_build), any(platform), any(os_version)
   FROM (SELECT details, application_version, application_build, platform, os_version, multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details)) AS r0, multiIf(countSubstrings(details, concat('"', {k7:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k7:String}, '"')) = 1 AND JSONHas(details, {k7:String}), simpleJSONExtractRaw(details, {k7:String}), concat('\0', details)) AS r1
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
   GROUP BY r0, r1
   SETTINGS max_rows_to_group_by = 50000, group_by_overflow_mode = 'break';
 -- {account} = 7
@@ -289,7 +370,7 @@ SELECT cityHash64(r0, r1), any(details), any(application_version), any(applicati
 SELECT cityHash64(r0, r1) AS code, mpid, time_ms, sequence, position
   FROM (SELECT mpid, time_ms, sequence, position, multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details)) AS r0, multiIf(countSubstrings(details, concat('"', {k7:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k7:String}, '"')) = 1 AND JSONHas(details, {k7:String}), simpleJSONExtractRaw(details, {k7:String}), concat('\0', details)) AS r1
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
   WHERE 1 AND cityHash64(r0, r1) IN (1);
 
 -- recall, of all names
@@ -302,7 +383,7 @@ SELECT cityHash64(r0, r1) AS code, mpid, time_ms, sequence, position
 SELECT cityHash64(r0), any(details), any(application_version), any(application_build), any(platform), any(os_version)
   FROM (SELECT details, application_version, application_build, platform, os_version, multiIf(countSubstrings(details, concat('"', {k5:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k5:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k5:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k5:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k5:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k5:String}), concat('\0', details)) AS r0
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}))
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}))
   GROUP BY r0
   SETTINGS max_rows_to_group_by = 50000, group_by_overflow_mode = 'break';
 -- {account} = 7
@@ -314,7 +395,7 @@ SELECT cityHash64(r0), any(details), any(application_version), any(application_b
 SELECT cityHash64(r0) AS code, mpid, time_ms, sequence, position
   FROM (SELECT mpid, time_ms, sequence, position, multiIf(countSubstrings(details, concat('"', {k5:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k5:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k5:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k5:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k5:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k5:String}), concat('\0', details)) AS r0
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}))
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}))
   WHERE 1 AND cityHash64(r0) IN (1);
 
 -- recall, of too many different values
@@ -328,7 +409,7 @@ SELECT cityHash64(r0) AS code, mpid, time_ms, sequence, position
 SELECT cityHash64(r0), any(details), any(application_version), any(application_build), any(platform), any(os_version)
   FROM (SELECT details, application_version, application_build, platform, os_version, multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details)) AS r0
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
   GROUP BY r0
   SETTINGS max_rows_to_group_by = 0, group_by_overflow_mode = 'break';
 -- {account} = 7
@@ -340,4 +421,4 @@ SELECT cityHash64(r0), any(details), any(application_version), any(application_b
 -- {type} = 1
 SELECT mpid, time_ms, sequence, position, details, application_version, application_build, platform, os_version
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String});
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String});
