@@ -126,7 +126,8 @@ class EventStore:
         return removed
 
     def forget(self, before_ms: Mapping[int, Collection[int]]) -> int:
-        """Drop the events of accounts, by the instant before which theirs are too old for any question, in the background; returns how many.
+        """Drop the events of accounts, by the instant before which theirs are too old for any question; returns how many. They go in the
+        background.
 
         Those of commerce stay: what somebody spent in a life has no look-back. Of the others stays when somebody was seen, and where last.
         """

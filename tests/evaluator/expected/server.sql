@@ -108,19 +108,7 @@ SELECT count()
   FROM system.mutations
   WHERE database = {database:String} AND NOT is_done;
 
--- hide, and all that is read afterwards
--- {account} = 7
--- {mpid} = -5
-SELECT workspace_id, min(time_ms)
-  FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND mpid = {mpid:Int64}
-  GROUP BY workspace_id;
--- {account} = 7
--- {mpid} = -5
-SELECT workspace_id, min(time_ms)
-  FROM audiences.attributes
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND mpid = {mpid:Int64}
-  GROUP BY workspace_id;
+-- hide
 
 -- erase, the first time
 DELETE
