@@ -25,6 +25,7 @@ from services.evaluator import sums
 from services.evaluator.engine.compile import Malformed, Unsupported
 from services.evaluator.peers import PATIENCE_SECONDS, Partitions, Peers, asked_for
 from services.evaluator.people import Mpids
+from services.evaluator.preparation import Preparation, Slice
 from services.evaluator.rounds import Account, Rounds
 from services.evaluator.statistics import history, volatility
 
@@ -63,7 +64,10 @@ class Evaluator(rpc.EvaluatorServiceServicer):
         if request.definition.root.WhichOneof("kind") is None:
             raise Invalid.of("definition.root", "The definition is empty: give it a group, a criterion or `everyone`.", "MISSING")
 
-        def answer(account: Account) -> pb.EstimateResponse:
+        preparation: Preparation | None = None
+
+        def answer(account: Account) -> pb.EstimateResponse | None:
+            nonlocal preparation
             population = account.population
             for index, workspace_id in enumerate(request.workspace_ids):
                 if not population.knows_workspace(workspace_id):
@@ -79,6 +83,12 @@ class Evaluator(rpc.EvaluatorServiceServicer):
             if request.overlap_audience_id and request.overlap_audience_id not in population.known:
                 words = f"There is no audience {request.overlap_audience_id} in this account."
                 raise Invalid.of("overlap_audience_id", words, "UNKNOWN_AUDIENCE")
+            if preparation is None or preparation.engine is not population.engine or preparation.compiled != compiled:
+                if preparation is not None:
+                    preparation.end()
+                preparation = population.prepare(compiled)
+            if not preparation.go_on(Slice()):
+                return None
             estimate = population.estimate(compiled, request.overlap_audience_id)
             return pb.EstimateResponse(
                 size=estimate.size,
@@ -88,7 +98,11 @@ class Evaluator(rpc.EvaluatorServiceServicer):
                 moment=self._moment(),
             )
 
-        return sums.estimate(await self._parts(context, answer, lambda stub, metadata: stub.Estimate(request, metadata=metadata)))
+        try:
+            return sums.estimate(await self._parts(context, answer, lambda stub, metadata: stub.Estimate(request, metadata=metadata)))
+        finally:
+            if preparation is not None:
+                preparation.end()
 
     async def GetAudienceStatistics(self, request: pb.GetAudienceStatisticsRequest, context: Context) -> pb.AudienceStatistics:
         account_id = account_of(context)
@@ -199,13 +213,21 @@ class Evaluator(rpc.EvaluatorServiceServicer):
         return parts[0]
 
     async def _parts(
-        self, context: Context, answer: Callable[[Account], T], ask: Callable[[Any, Metadata], Awaitable[T]], *, of: int | None = None
+        self,
+        context: Context,
+        answer: Callable[[Account], T | None],
+        ask: Callable[[Any, Metadata], Awaitable[T]],
+        *,
+        of: int | None = None,
     ) -> list[T]:
-        """The parts of an answer: all that are needed, or what another evaluator asks for."""
+        """The parts of an answer: all that are needed, or what another evaluator asks for. An answer of None is asked for again: it takes
+        several slices, with rounds between them."""
         account_id = account_of(context)
 
         async def own(partitions: Partitions) -> T:
-            return await self._rounds.ask(account_id, answer, of=partitions)
+            while (said := await self._rounds.ask(account_id, answer, of=partitions)) is None:
+                pass
+            return said
 
         asked = asked_for(context.invocation_metadata())
         return [await own(asked)] if asked is not None else await self._peers.parts(account_id, own, ask, of=of)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -43,6 +43,7 @@ from services.evaluator.journal import Entry, Standing, bitmap_of, locals_of
 from services.evaluator.parts import Part, parts_of
 from services.evaluator.past import past_of
 from services.evaluator.people import RETIRED, UNKNOWN, Mpids, Page, People
+from services.evaluator.preparation import Preparation, Slice
 from services.evaluator.store import ActivityRow, EndedRow
 
 log = logs.get(__name__)
@@ -52,6 +53,8 @@ DEFAULT_LOOK_BACK_DAYS = 30
 ACTIVE = audience_pb2.AUDIENCE_STATE_ACTIVE
 # A round that activates audiences stops after so many changes: each is written and published, and meanwhile nothing else is.
 ACTIVATED_CHANGES = 2_000_000
+# And after so long, with the piece that it has in hand: of one audience or of many.
+ACTIVATED_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -117,6 +120,8 @@ class Population:
         self._told: dict[int, dict[int, BitMap]] = {}
         self._again = False  # all audiences must be compiled again, and those that are others then activated
         self.endings = Endings()
+        self._preparing: dict[int, Preparation] = {}  # of audiences that wait
+        self._preparations: list[Preparation] = []  # all that may still hold something
 
     # --- definitions
 
@@ -197,6 +202,7 @@ class Population:
     def turn(self, store: EventStore, arrived: Sequence[Arrived], now_ms: int) -> Turn:
         """Take in what has arrived, keep it in the store, and let time pass to `now_ms`."""
         turn = Turn()
+        self._preparations = [one for one in self._preparations if not one.let_go()]
         self.people.forget_retired()  # the turn before has told of them
         self._know_sources(arrived)
         # Before the store has what arrived: a filter that is new finds there just what the engine had before this round.
@@ -248,6 +254,12 @@ class Population:
     def members(self, audience_id: int) -> Mpids:
         """The MPIDs of an active audience's members."""
         return self.people.mpids(self.engine.members(audience_id))
+
+    def prepare(self, compiled: Compiled) -> Preparation:
+        """What is to be done, in slices with rounds between them, before this definition is estimated; `end` it after that."""
+        preparation = Preparation(self.engine, compiled, self._recalls)
+        self._preparations.append(preparation)
+        return preparation
 
     def estimate(self, compiled: Compiled, beside: int) -> Estimate:
         """The exact size of a draft now, and of what it shares with an audience; one that is not evaluated has no members."""
@@ -351,7 +363,12 @@ class Population:
         return rows
 
     def _recall(self, *compiled: Compiled) -> None:
-        """Let the engine have what these definitions read and it doesn't hold: what filters find in the past, what is known of people."""
+        """Let the engine have what these definitions read and it doesn't hold."""
+        for _ in self._recalls(*compiled):
+            pass
+
+    def _recalls(self, *compiled: Compiled) -> Iterator[None]:
+        """The same in pieces: what is known of people, what filters find in the past. After a round it is to be begun anew."""
         wanted = {
             (one.workspace, one.attribute)
             for definition in compiled
@@ -361,6 +378,7 @@ class Population:
         for workspace, property_ in wanted - self.engine.held():
             if self._store is not None:
                 profiles.load(self.engine, self._store, self.people, self.account_id, workspace, property_)
+                yield
         by_reading: dict[tuple[Match, frozenset[Subject]], list[Sieve]] = defaultdict(list)
         for sieve in self.engine.missing(*compiled):
             by_reading[sieve.match.source, sieve.subjects].append(sieve)
@@ -369,6 +387,7 @@ class Population:
             parts = [(part, self.people.find(part.mpids)) for part in recalled]
             for place, sieve in enumerate(sieves):
                 self.engine.fill(sieve, *_filling(parts, place))
+            yield
 
     def _define(self, turn: Turn) -> None:
         """Activate and deactivate what waits: as much as one round should change, and the rest in the next ones."""
@@ -380,17 +399,21 @@ class Population:
             again = {id_: self.compile(one.definition, one.workspace_ids, one.input_ids) for id_, one in self.audiences.items()}
             waiting = {**{id_: self.audiences[id_] for id_, one in again.items() if one != self._compiled[id_]}, **waiting}
         for audience_id, audience in waiting.items():
+            if audience.state != ACTIVE and audience_id in self._preparing:
+                self._preparing.pop(audience_id).end()
             if audience.state != ACTIVE and audience_id in self.audiences:
                 turn.ended[audience_id] = self.engine.deactivate(audience_id).dropped
                 del self.audiences[audience_id], self._compiled[audience_id]
         active = {audience_id: audience for audience_id, audience in waiting.items() if audience.state == ACTIVE}
-        self._activate(active, turn, ACTIVATED_CHANGES)
+        self._activate(active, turn, ACTIVATED_CHANGES, Slice(ACTIVATED_SECONDS))
         for audience_id in self._told.keys() - self._held.keys() - self._waiting.keys():
             turn.ended[audience_id] = self._told_of(audience_id)
             del self._told[audience_id]
 
-    def _activate(self, audiences: dict[int, audience_pb2.Audience], turn: Turn, changes_max: int | None = None) -> None:
-        """Take these in, inner ones first; after so many changes the rest waits for the next round.
+    def _activate(
+        self, audiences: dict[int, audience_pb2.Audience], turn: Turn, changes_max: int | None = None, part: Slice | None = None
+    ) -> None:
+        """Take these in, inner ones first; after so many changes, or so long, the rest waits for the next round.
 
         The newest states of two audiences need not be of one time: one that would read itself through others is held until another changes.
         """
@@ -398,13 +421,18 @@ class Population:
             id_: self.compile(audience.definition, audience.workspace_ids, audience.input_ids) for id_, audience in audiences.items()
         }
         waiting = _inner_first(compiled)
-        self._recall(*compiled.values())
+        for _ in self._recalls(*compiled.values()):
+            if part is not None and part.is_over:
+                self._waiting |= audiences
+                return
         refused: list[int] = []
         changed = 0
         while waiting and waiting != refused:
             refused, waiting = waiting, []
             for place, audience_id in enumerate(refused):
-                if changes_max is not None and changed >= changes_max:
+                full = changes_max is not None and changed >= changes_max
+                full = full or (part is not None and part.is_over and bool(turn.changes))
+                if full or (part is not None and not self._prepared(audience_id, compiled[audience_id], part)):
                     self._waiting |= {later: audiences[later] for later in [*waiting, *refused[place:]]}
                     return
                 told = self._told_of(audience_id) if audience_id in self._told else None
@@ -413,6 +441,8 @@ class Population:
                 except Cycle:
                     waiting.append(audience_id)
                     continue
+                if audience_id in self._preparing:
+                    self._preparing.pop(audience_id).end()
                 self._told.pop(audience_id, None)
                 changed += len(changes.added) + len(changes.dropped)
                 self.audiences[audience_id], self._compiled[audience_id] = audiences[audience_id], compiled[audience_id]
@@ -420,6 +450,15 @@ class Population:
         for audience_id in waiting:
             log.warning("audience_held", account_id=self.account_id, audience_id=audience_id)
             self._held[audience_id] = audiences[audience_id]
+
+    def _prepared(self, audience_id: int, compiled: Compiled, part: Slice) -> bool:
+        """Whether an audience can be activated at once."""
+        preparation = self._preparing.get(audience_id)
+        if preparation is None or preparation.compiled != compiled:
+            if preparation is not None:
+                preparation.end()
+            preparation = self._preparing[audience_id] = self.prepare(compiled)
+        return preparation.go_on(part)
 
     def _told_of(self, audience_id: int) -> Ordinals:
         parts = self._told[audience_id].items()

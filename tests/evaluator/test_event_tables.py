@@ -26,7 +26,8 @@ from services.evaluator.engine.sieve import Sieve
 from services.evaluator.engine.strings import StringTest, Way
 from services.evaluator.engine.tree import Match
 from services.evaluator.engine.values import Comparison, ExistsTest, NumberTest
-from services.evaluator.event_store import AttributeRow, EventStore
+from services.evaluator.event_rows import AttributeRow
+from services.evaluator.event_store import EventStore
 from services.evaluator.event_tables import Layout, Tenure, counted, uncounted
 from services.evaluator.intake import EventColumns
 
@@ -34,7 +35,7 @@ EXPECTED = Path(__file__).parent / "expected"
 TENURES = {3: Tenure(7, 900, before=((4, 500), (6, 900))), 5: Tenure(1, 0)}
 ACCOUNT, WORKSPACE, ANNA = 7, 71, -5
 # What the store needs to be answered to go on asking; to all else there is no answer.
-ANSWERS = {
+ANSWERS: dict[str, Sequence[tuple[Any, ...]]] = {
     "SELECT toString(uuid)": [("the id of the store",)],
     "SELECT count()": [(1,)],
     "SELECT DISTINCT cityHash64(type, name, input_id)": [(1, 1, "signed up", 711)],
@@ -92,7 +93,7 @@ def everything_said(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
         scribes.append(Scribe(settings))
         return scribes[0]
 
-    monkeypatch.setattr(event_store.clickhouse_connect, "get_client", client)
+    monkeypatch.setattr("clickhouse_connect.get_client", client)
     store = EventStore(url)
     (scribe,) = scribes
     level, price = Subject(Place.ATTRIBUTE, "level"), Subject(Place.PRODUCT_FIELD, "price")

@@ -57,13 +57,19 @@ class Audiences:
         self._asked.pop(audience_id, None)
         self._ask_readers(audience_id, self._bits.row(audience.slot))
 
-    def refuse_cycle(self, audience_id: int, member_of: Iterable[int], path: tuple[int, ...] = ()) -> None:
-        path = (*path, audience_id)
-        for inner in member_of:
-            if inner in path:
-                raise Cycle([*path[path.index(inner) :], inner])
-            if inner in self.known:
-                self.refuse_cycle(inner, self.known[inner].member_of, path)
+    def refuse_cycle(self, audience_id: int, member_of: Iterable[int]) -> None:
+        """Where it would read itself, through however many others: each is looked at once."""
+        came_from = dict.fromkeys(member_of, audience_id)
+        for inner in (waiting := [*came_from]):
+            if inner == audience_id:
+                way = [inner]
+                while (inner := came_from[inner]) != audience_id:
+                    way.append(inner)
+                raise Cycle([audience_id, *reversed(way)])
+            for other in self.known[inner].member_of if inner in self.known else ():
+                if other not in came_from:
+                    came_from[other] = inner
+                    waiting.append(other)
 
     def follow(self, turned: Keys, slot_of: SlotOf) -> dict[int, Changes]:
         """Mend the memberships after these bits turned; what changed. Inner audiences come before those that read them."""
@@ -85,15 +91,22 @@ class Audiences:
 
     def _by_level(self) -> list[list[Audience]]:
         """Every audience in a later level than those it reads."""
-        levels: dict[int, int] = {}
-
-        def level_of(audience: Audience) -> int:
-            if audience.id not in levels:
-                levels[audience.id] = 1 + max((level_of(self.known[inner]) for inner in audience.member_of & self.known.keys()), default=-1)
-            return levels[audience.id]
-
-        deepest = max(map(level_of, self.known.values()), default=-1)
-        return [[audience for audience in self.known.values() if levels[audience.id] == level] for level in range(deepest + 1)]
+        inner_ones = {audience.id: len(audience.member_of & self.known.keys()) for audience in self.known.values()}  # not in a level yet
+        readers: dict[int, list[Audience]] = {}
+        for audience in self.known.values():
+            for inner in audience.member_of:
+                readers.setdefault(inner, []).append(audience)
+        levels: list[list[Audience]] = []
+        ready = [audience for audience in self.known.values() if not inner_ones[audience.id]]
+        while ready:
+            levels.append(ready)
+            ready = []
+            for inner_one in levels[-1]:
+                for audience in readers.get(inner_one.id, ()):
+                    inner_ones[audience.id] -= 1
+                    if not inner_ones[audience.id]:
+                        ready.append(audience)
+        return levels
 
 
 class _Level:

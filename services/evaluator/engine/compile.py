@@ -25,6 +25,8 @@ from .compiling.sequence import compile_sequence
 # What is let in here bounds what one audience costs; the definition service refuses the same with all other faults at once.
 DEPTH_MAX = 32
 CRITERIA_MAX = 500
+NODES_MAX = 2_000
+BYTES_MAX = 512 * 1024
 
 NO_OVERRIDES: Mapping[int, Types] = {}
 
@@ -82,6 +84,8 @@ def compile_definition(
     """`workspaces`: the inputs of each workspace of the account. `workspace_ids`: the audience's. `input_ids`: those that its event
     criteria read; empty: all inputs of the audience's workspaces. `types`: of attributes, by workspace. (Compile again when there is a new
     input or another type.) A window longer than the look-back is cut to it. Raises Unsupported or Malformed with the place of the node."""
+    if (size := definition.ByteSize()) > BYTES_MAX:
+        raise Malformed("root", f"the definition takes {size:,} bytes: shorten it to {BYTES_MAX:,} or fewer", definition.root.id)
     inputs = frozenset(input_ids) or frozenset(input_id for workspace in workspace_ids for input_id in workspaces.get(workspace, ()))
     workspace_of_input = {input_id: workspace for workspace, own in workspaces.items() for input_id in own}
     scope = Scope(frozenset(workspace_ids), inputs, look_back_ms, workspace_of_input, types)
@@ -93,10 +97,14 @@ def compile_definition(
 class _Compiler:
     scope: Scope
     criteria: int = 0
+    nodes: int = 0
 
     def node(self, node: pb.Node, path: str, depth: int) -> tree.Node:
         if depth > DEPTH_MAX:
             raise Malformed(path, f"the node lies deeper than {DEPTH_MAX} levels: flatten the groups", node.id)
+        self.nodes += 1
+        if self.nodes > NODES_MAX:
+            raise Malformed(path, f"the definition has more than {NODES_MAX} nodes: split it into several audiences", node.id)
         kind = node.WhichOneof("kind")
         match kind:
             case "everyone":

@@ -108,6 +108,7 @@ class Engine:
         if given is not None:
             self._make_room(given)
         self._criteria.settle(self.now)
+        self._criteria.keep(self.now)
         known = self._audiences.known.get(audience_id)
         tree = compiled.members
         for criterion in criteria_of(tree):
@@ -123,6 +124,19 @@ class Engine:
         for criterion in criteria_of(known.tree) if known else ():
             self._criteria.release(criterion)
         return changes
+
+    def learn(self, criterion: Criterion) -> bool:
+        """A piece of what it takes to `hold` a criterion; whether that can be done at once. Changes nothing."""
+        return self._criteria.learn(criterion)
+
+    def hold(self, criterion: Criterion) -> None:
+        """Compute a criterion, and keep it right from now on, as those of an audience are. Nothing that it needs may be `missing`."""
+        self._criteria.settle(self.now)
+        self._criteria.hold(criterion, self.now)
+
+    def let_go(self, criterion: Criterion) -> None:
+        """As often as it was held."""
+        self._criteria.let_go(criterion)
 
     def deactivate(self, audience_id: int) -> Changes:
         """Everyone leaves, and the audience is known no longer; those that read it follow in the next round. Unknown: nothing happens."""
@@ -258,6 +272,8 @@ class Engine:
         return None if audience is None else audience.tree
 
     def _make_room(self, *people: Ordinals) -> None:
+        """Before what concerns these people is taken in."""
+        self._criteria.keep(self.now)
         for ordinals in people:
             if len(ordinals):
                 if ordinals.min() < 0 or ordinals.max() >= MOST_PEOPLE:

@@ -122,11 +122,16 @@ class _Walk:
         bounded = since is not None and since <= edge and self._reads_events(node)
         return None if bounded else since
 
-    def _reads_events(self, node: Node, depth: int = 0) -> bool:
-        for criterion in criteria_of(node):
-            inner = self._person.tree_of(criterion.audience) if isinstance(criterion, MemberOf) and depth < DEEPEST else None
-            if any(True for _ in matches_of(criterion)) or (inner is not None and self._reads_events(inner, depth + 1)):
-                return True
+    def _reads_events(self, node: Node) -> bool:
+        trees, seen = [node], set[int]()
+        for tree in trees:
+            for criterion in criteria_of(tree):
+                if any(True for _ in matches_of(criterion)):
+                    return True
+                if isinstance(criterion, MemberOf) and criterion.audience not in seen:
+                    seen.add(criterion.audience)
+                    inner = self._person.tree_of(criterion.audience)
+                    trees += [] if inner is None else [inner]
         return False
 
     def _verdict(self, node: Node) -> Verdict:
@@ -188,7 +193,10 @@ class _Memberships:
         tree = self._person.tree_of(criterion.audience)
         if tree is None or self._depth >= DEEPEST:
             return constant(False)
-        return _Walk(self._person, self._depth + 1).timeline(tree)
+        memberships = self._person.memberships
+        if criterion.audience not in memberships:  # once, however many of the audiences in between read it
+            memberships[criterion.audience] = _Walk(self._person, self._depth + 1).timeline(tree)
+        return memberships[criterion.audience]
 
     def finding(self, criterion: MemberOf, *, wanted: bool) -> Inner:
         """Why in the inner audience: of the outermost one only, so one level deep."""

@@ -19,6 +19,7 @@ SAFE = 1 << 62
 NO_DATE = FIRST_INSTANT - 1
 LONGEST = LAST_INSTANT - FIRST_INSTANT + 1
 WORTH_TIDYING = 4096
+CELLS = 1 << 22  # instants that are looked at together: bounds the memory of many filters by date
 
 _WIDE = Context(prec=10_000)  # more than the text of a value has characters
 
@@ -266,6 +267,9 @@ class Measure:
         self._rows.grow([entry.dates for entry in new])
 
     def _in_windows(self, labels: Codes, now: int) -> NDArray[np.bool_]:
+        step = max(CELLS // len(self._windows), 1)
+        if len(labels) > step:
+            return np.concatenate([self._in_windows(labels[start : start + step], now) for start in range(0, len(labels), step)])
         owner, dates = self._rows.of(labels)
         bounds = [window.bounds(now) for window in self._windows]
         first, last = np.array([first for first, _ in bounds]), np.array([last for _, last in bounds])

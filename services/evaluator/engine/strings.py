@@ -26,7 +26,10 @@ class StringTest:
 
     @classmethod
     def of(cls, way: Way, operands: Iterable[str], *, negative: bool = False) -> "StringTest":
-        return cls(way, frozenset(operand.casefold() for operand in operands), negative)
+        folded = (operand.casefold() for operand in operands)
+        if way is Way.PATTERN:  # any number of stars says no more than one
+            folded = (re.sub(r"\*+", "*", operand) for operand in folded)
+        return cls(way, frozenset(folded), negative)
 
     def holds(self, text: str) -> bool:
         return self._matches(text) != self.negative

@@ -25,6 +25,7 @@ from muster.definition.v1 import definition_pb2 as pb
 
 from services.evaluator.engine import Changes, Compiled, Engine, compile_definition
 from services.evaluator.engine.compiling.overrides import Types
+from services.evaluator.engine.tree import Criterion, MemberOf, criteria_of
 from services.evaluator.engine.values import AttributeType
 from tests.evaluator.engine import definitions as d
 from tests.evaluator.engine.telling import Teller, Told
@@ -201,6 +202,7 @@ class Exactness(RuleBasedStateMachine):
     """What was told is kept twice: as columns for the engine, as persons for the reference."""
 
     steps: ClassVar[int] = 0  # of all machines of this process
+    drafted: reference.Audience | None = None
 
     @initialize(look_back=st.sampled_from([DAY, 2 * DAY, 30 * DAY, 150 * DAY]), data=st.data())
     @searched
@@ -292,6 +294,8 @@ class Exactness(RuleBasedStateMachine):
     @searched
     def types_change(self, types: dict[int, dict[str, str]], event_types: dict[int, dict[str, str]]) -> None:
         self.types, self.event_types = types, event_types
+        if self.drafted:  # its criteria may be other ones now
+            self._let_go()
         for audience in sorted(self.active):
             compiled = self._compiled(self.active[audience])
             for engine in self.engines:
@@ -315,6 +319,7 @@ class Exactness(RuleBasedStateMachine):
     def restart(self, later: int, owners: int) -> None:
         """New engines, from all that was ever told, with the memberships that were last told. People may be of other ones than before."""
         self.now += later
+        self.drafted = None
         self.engines = [Engine(look_back_ms=self.look_back, now_ms=self.now) for _ in range(owners)]
         before, self.teller = self.teller, Teller(WORKSPACES, PEOPLE, PEOPLE)
         self.teller.place = lambda ordinal: ordinal % owners
@@ -352,6 +357,42 @@ class Exactness(RuleBasedStateMachine):
         nodes = {node.id: node for node in _all_nodes(self.suspect.definition.root)}
         sizes = {node_id: len(self._expected(reference.Audience(d.definition(node), *scope))) for node_id, node in nodes.items()}
         assert {node_id: sum(estimate.nodes[node_id] for estimate in estimates) for node_id in nodes} == sizes
+
+    @precondition(lambda self: not self.drafted)
+    @rule(scope=scopes, data=st.data())
+    @searched
+    def begin_a_draft(self, scope: tuple[tuple[int, ...], tuple[int, ...]], data: st.DataObject) -> None:
+        self.drafted = reference.Audience(d.definition(data.draw(d.nodes(days, workspaces=(1, 2), audiences=tuple(AUDIENCES)))), *scope)
+        self.held: list[Criterion] = []
+
+    @precondition(lambda self: self.drafted)
+    @rule(pieces=st.integers(1, 3))
+    @searched
+    def go_on_with_the_draft(self, pieces: int) -> None:
+        """Its criteria are computed some now and some later; in the end all are right."""
+        assert self.drafted
+        compiled = self._compiled(self.drafted)
+        wanted = [criterion for criterion in dict.fromkeys(criteria_of(compiled.members)) if not isinstance(criterion, MemberOf)]
+        for criterion in wanted[len(self.held) : len(self.held) + pieces]:
+            for engine in self.engines:
+                engine.hold(criterion)
+            self.held.append(criterion)
+        if len(self.held) == len(wanted) and self.settled:
+            self.suspect = self.drafted
+            assert sum(engine.estimate(compiled).size for engine in self.engines) == len(self._expected(self.drafted))
+            self._let_go()
+
+    @precondition(lambda self: self.drafted)
+    @rule()
+    @searched
+    def give_the_draft_up(self) -> None:
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for criterion in self.held:
+            for engine in self.engines:
+                engine.let_go(criterion)
+        self.drafted = None
 
     # --- what must hold
 

@@ -6,9 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from muster.definition.v1 import definition_pb2 as pb
 
-from services.evaluator.engine import AttributeChange, Engine, Series, Value, compile_definition
-from services.evaluator.engine.compile import CRITERIA_MAX, DEPTH_MAX, Compiled, Malformed
+from services.definition.domain import validation
+from services.evaluator.engine import AttributeChange, Engine, Series, Value, compile_definition, measure
+from services.evaluator.engine.audiences import Cycle
+from services.evaluator.engine.compile import BYTES_MAX, CRITERIA_MAX, DEPTH_MAX, NODES_MAX, Compiled, Malformed
+from services.evaluator.engine.compiling.filters import FILTERS_MAX
+from services.evaluator.engine.compiling.sequence import STEPS_MAX
+from services.evaluator.engine.criteria import attribute
 from services.evaluator.engine.criteria.columns import ValueColumn
+from services.evaluator.engine.details import Happening
+from services.evaluator.engine.facts import EventContext
+from services.evaluator.engine.sieve import SieveEntry, sieves_of
+from services.evaluator.engine.strings import StringTest, Way
+from services.evaluator.engine.tree import criteria_of
 from services.evaluator.engine.values import TextTest
 from tests.evaluator.engine import definitions as d
 
@@ -40,6 +50,147 @@ def test_a_definition_may_have_500_criteria_and_not_more() -> None:
     with pytest.raises(Malformed, match="more than 500 criteria") as refused:
         compiled(d.all_of(*[d.event(f"event {number}") for number in range(CRITERIA_MAX + 1)]))
     assert refused.value.path == f"root.all.nodes[{CRITERIA_MAX}]"
+
+
+def test_a_definition_is_of_so_many_nodes_and_bytes_and_not_more() -> None:
+    compiled(d.all_of(*[d.everyone() for _ in range(NODES_MAX - 1)]))
+    with pytest.raises(Malformed, match="more than 2000 nodes") as refused:
+        compiled(d.all_of(*[d.everyone() for _ in range(NODES_MAX)]))
+    assert refused.value.path == f"root.all.nodes[{NODES_MAX - 1}]"
+    with pytest.raises(Malformed, match="bytes: shorten it"):
+        compiled(d.attribute("plan", d.text("in", *(f"{number:0200}" for number in range(3_000)))))
+
+
+def test_a_criterion_is_of_so_many_filters_and_steps_and_not_more() -> None:
+    filters = [pb.Filter(attribute=f"a{number}", test=d.presence("exists")) for number in range(FILTERS_MAX + 1)]
+    compiled(d.event("buy", where=filters[:-1]))
+    with pytest.raises(Malformed, match="101 filters: keep 100"):
+        compiled(d.event("buy", where=filters))
+    steps = [pb.SequenceStep(match=pb.EventMatch(type=d.CUSTOM, name="buy"))] * (STEPS_MAX + 1)  # type: ignore[arg-type]
+    compiled(pb.Node(criterion=pb.Criterion(sequence=pb.SequenceCriterion(steps=steps[:-1]))))
+    with pytest.raises(Malformed, match="51 steps: keep 50"):
+        compiled(pb.Node(criterion=pb.Criterion(sequence=pb.SequenceCriterion(steps=steps))))
+
+
+def test_what_the_evaluator_takes_is_what_the_definition_service_lets_in() -> None:
+    ours = (DEPTH_MAX, CRITERIA_MAX, NODES_MAX, BYTES_MAX, FILTERS_MAX, STEPS_MAX)
+    v = validation
+    assert ours == (v.DEPTH_MAX, v.CRITERIA_MAX, v.NODES_MAX, v.BYTES_MAX, v.FILTERS_MAX, v.STEPS_MAX)
+
+
+def test_an_audience_that_reads_itself_through_others_is_refused_with_the_way() -> None:
+    engine = Engine(look_back_ms=30 * DAY, now_ms=NOW)
+    with pytest.raises(Cycle) as refused:
+        engine.activate(1, compiled(d.member_of(1)))
+    assert refused.value.audiences == [1, 1]
+    engine.activate(1, compiled(d.member_of(2)))
+    engine.activate(2, compiled(d.any_of(d.member_of(3), d.member_of(4))))
+    with pytest.raises(Cycle) as refused:
+        engine.activate(4, compiled(d.member_of(1)))
+    assert refused.value.audiences == [4, 1, 2, 4]
+
+
+def test_audiences_that_are_read_by_very_many_ways_are_looked_at_once() -> None:
+    """Each level reads both of the one before: there are 2**40 ways through them."""
+    engine = Engine(look_back_ms=30 * DAY, now_ms=NOW)
+    engine.add_activity(1, np.arange(2))
+    engine.load_events(Series(11, d.CUSTOM, "buy"), np.array([1]), np.array([NOW - 1]))
+    engine.activate(0, compiled(d.event("buy")))
+    engine.activate(1, compiled(d.event("buy")))
+    for level in range(1, 40):
+        for audience in (2 * level, 2 * level + 1):
+            engine.activate(audience, compiled(d.any_of(d.member_of(2 * level - 2), d.member_of(2 * level - 1))))
+    top = compiled(d.all_of(d.member_of(78), d.member_of(79)))
+    engine.activate(80, top)
+    assert engine.round(NOW + 1, {Series(11, d.CUSTOM, "buy"): (np.array([0]), np.array([NOW]))})[80].added.tolist() == [0]
+    explained = engine.explain(top, 0)
+    assert explained.member
+    assert explained.since_ms == NOW
+    assert engine.explain(top, 1).next_change_ms == NOW - 1 + 30 * DAY + 1
+    with pytest.raises(Cycle):
+        engine.activate(0, compiled(d.member_of(80)))
+
+
+def test_a_chain_of_a_thousand_audiences_is_followed_in_one_round() -> None:
+    engine = Engine(look_back_ms=30 * DAY, now_ms=NOW)
+    engine.add_activity(1, np.arange(2))
+    engine.activate(0, compiled(d.event("buy")))
+    for audience in range(1, 1_200):
+        engine.activate(audience, compiled(d.member_of(audience - 1)))
+    changes = engine.round(NOW + 1, {Series(11, d.CUSTOM, "buy"): (np.array([1]), np.array([NOW]))})
+    assert len(changes) == 1_200
+    assert engine.members(1_199).tolist() == [1]
+
+
+def test_hundreds_of_filters_by_date_are_exact_and_looked_at_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "CELLS", 1_000)
+    filters = [pb.Filter(attribute=f"a{n}", test=d.dated(d.last(f"{n + 1}d"))) for n in range(FILTERS_MAX)]
+    engine = Engine(look_back_ms=30 * DAY, now_ms=NOW)
+    engine.add_activity(1, np.arange(40))
+    definition = compiled(d.event("buy", where=filters))
+    dates = [tuple(NOW - DAY if n or person % 4 else NOW - DAY - 1 for n in range(FILTERS_MAX)) for person in range(40)]
+    for sieve in engine.missing(definition):
+        order = [int(window.oldest_ago or 0) // DAY - 1 for window in sieve.windows] or [*range(FILTERS_MAX)]
+        entries = [(SieveEntry(None, (tuple(own[n] for n in order),)),) for own in dates]
+        engine.fill(sieve, np.arange(40), np.full(40, NOW), np.arange(40), entries)
+    engine.activate(1, definition)
+    assert engine.members(1).tolist() == [person for person in range(40) if person % 4]
+    assert engine.round(NOW + 1, {})[1].dropped.tolist() == [person for person in range(40) if person % 4]
+
+
+def test_a_sum_over_texts_takes_those_that_are_numbers() -> None:
+    engine = Engine(look_back_ms=30 * DAY, now_ms=NOW)
+    engine.add_activity(1, np.arange(3))
+    match = pb.EventMatch(type=d.CUSTOM, name="buy")  # type: ignore[arg-type]
+    values = {0: ["x", "NaN", "Infinity", "-inf", "1_000", ""], 1: ["x", "2.5", "-2.5", "0"], 2: []}
+    for audience, function in enumerate(("SUM", "AVG", "MIN", "MAX")):
+        criterion = pb.AggregateCriterion(
+            match=match,
+            function=pb.AggregateFunction.Value(f"AGGREGATE_FUNCTION_{function}"),
+            test=d.number("between", "-3", "3"),
+            attribute="x",
+        )
+        definition = compiled(pb.Node(criterion=pb.Criterion(aggregate=criterion)))
+        rows = [(person, value) for person, own in values.items() for value in own]
+        for sieve in engine.missing(definition):
+            people = np.array([person for person, _ in rows])
+            engine.fill(sieve, people, np.full(len(rows), NOW), np.arange(len(rows)), [(SieveEntry(value),) for _, value in rows])
+        engine.activate(audience, definition)
+        assert engine.members(audience).tolist() == ([0, 1, 2] if function == "SUM" else [1]), function  # nothing adds up to 0
+
+
+@pytest.mark.parametrize("written", ["NaN", "Infinity", "-Infinity", '"NaN"', '"Infinity"', "null", "[1]", "{}"])
+def test_what_is_no_number_in_an_event_passes_no_test_of_numbers(written: str) -> None:
+    event = Happening(f'{{"attributes":{{"x":{written}}}}}', EventContext())
+    for comparison in ("<", ">", "!=", "=", "<=", ">="):
+        match = compiled(d.event("buy", where=[pb.Filter(attribute="x", test=d.number(comparison, "1"))])).root
+        (criterion,) = criteria_of(match)
+        assert [list(sieve.entries(event)) for sieve in sieves_of(criterion)] == [[]]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "matches"),
+    [
+        ("[a-z]+", "abc", False),
+        ("[a-z]+", "[A-Z]+", True),
+        ("(a+)+$", "aaaa", False),
+        ("(a+)+$", "(a+)+$", True),
+        (".*", "x", False),
+        (".*", ".x", True),
+        ("\\d", "5", False),
+        ("a|b", "a", False),
+    ],
+)
+def test_a_regex_is_no_pattern_its_signs_stand_for_themselves(pattern: str, text: str, matches: bool) -> None:
+    assert StringTest.of(Way.PATTERN, [pattern]).holds(text) is matches
+
+
+def test_a_pattern_of_many_stars_never_goes_back() -> None:
+    pattern = StringTest.of(Way.PATTERN, ["*a" * 300 + "*b"])
+    assert not pattern.holds("a" * 5_000)
+    assert pattern.holds("a" * 5_000 + "b")
+    assert not pattern.holds("ß" + "a" * 400)
+    assert StringTest.of(Way.PATTERN, ["*" * 1_000 + "ß" + "*" * 1_000]).holds("a" * 2_000 + "ss")
 
 
 def test_500_criteria_are_exact() -> None:
@@ -119,6 +270,25 @@ def test_each_distinct_value_is_put_to_a_test_once(monkeypatch: pytest.MonkeyPat
     engine.round(NOW + 3, {}, [AttributeChange(1, "code", np.array([5]), ["z99"], np.array([NOW + 3]))])
     assert asked[5_002:] == ["same", "z99"]
     assert engine.members(1).tolist() == [3, 5, 99]
+
+
+def test_values_are_put_to_a_test_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attribute, "LEARNT", 1_000)
+    people = np.arange(5_000)
+    engine = Engine(look_back_ms=30 * DAY, now_ms=NOW)
+    engine.add_activity(1, people)
+    engine.load_attributes(1, "born", people, [f"2026-01-{1 + n % 28:02} {n}" for n in people.tolist()], np.full(len(people), NOW))
+    for test in (d.text("ends_with", " 99"), d.dated(d.last("9d"))):
+        definition = compiled(d.attribute("born", test))
+        (criterion,) = criteria_of(definition.root)
+        learnt = [engine.learn(criterion) for _ in range(6)]
+        assert learnt == [False, False, False, False, False, True]  # 5,000 values, and that there is none
+        engine.round(NOW + 1, {}, [AttributeChange(1, "born", np.array([7]), ["x 99"], np.array([NOW + 1]))])
+        engine.hold(criterion)
+        assert engine.learn(criterion)
+        engine.round(NOW + 2, {}, [AttributeChange(1, "born", np.array([8]), ["y 99"], np.array([NOW + 2]))])
+        assert engine.estimate(definition).size == (3 if test.HasField("string") else 0)
+        engine.let_go(criterion)
 
 
 def test_attributes_that_few_people_have_cost_what_these_have() -> None:

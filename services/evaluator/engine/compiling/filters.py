@@ -1,6 +1,6 @@
 """Filters of events, and what a filter or an aggregate reads of an event."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from muster.definition.v1 import definition_pb2 as pb
 
@@ -9,6 +9,7 @@ from ..filters import Filter
 from ..values import WrongType, read_as
 from .common import Refusal, Scope, known, value_test
 
+FILTERS_MAX = 100
 FIELDS: Mapping[int, Subject] = {
     pb.EVENT_FIELD_APPLICATION_VERSION: Subject(Place.CONTEXT, "application_version"),
     pb.EVENT_FIELD_APPLICATION_BUILD: Subject(Place.CONTEXT, "application_build"),
@@ -28,9 +29,11 @@ FIELDS: Mapping[int, Subject] = {
 }
 
 
-def filters_of(where: Iterable[pb.Filter], inputs: frozenset[int], scope: Scope) -> tuple[tuple[Filter, ...], frozenset[int]]:
+def filters_of(where: Sequence[pb.Filter], inputs: frozenset[int], scope: Scope) -> tuple[tuple[Filter, ...], frozenset[int]]:
     """Each once, in an order that doesn't depend on the given one: equal filters are to be shared. And of the inputs those whose events may
     pass: not where an attribute is read as another type than it is tested as."""
+    if len(where) > FILTERS_MAX:
+        raise Refusal(f"{len(where)} filters: keep {FILTERS_MAX} or fewer")
     read = [_filter(one, inputs, scope) for one in where]
     return tuple(sorted({one for one, _ in read}, key=repr)), inputs.intersection(*(able for _, able in read))
 

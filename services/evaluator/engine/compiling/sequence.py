@@ -6,10 +6,14 @@ from .. import tree
 from .common import NEVER, Refusal, Scope, duration
 from .event import match_of, window_of_events
 
+STEPS_MAX = 50
+
 
 def compile_sequence(sequence: pb.SequenceCriterion, scope: Scope) -> tree.Leaf | tree.Group:
     if not sequence.steps:
         raise Refusal("a sequence without steps")
+    if len(sequence.steps) > STEPS_MAX:
+        raise Refusal(f"a sequence of {len(sequence.steps)} steps: keep {STEPS_MAX} or fewer")
     steps = tuple(_step(step, scope, first=not i) for i, step in enumerate(sequence.steps))
     after = None
     if sequence.HasField("not_followed_by"):

@@ -21,11 +21,12 @@ from ..periods import Window
 from ..tree import AttributeDate, AttributeTest
 from ..values import FIRST_INSTANT, LAST_INSTANT
 from ..work import Work
-from .columns import NO_DATE, WORTH_TIDYING, Column, Reader, column_of
+from .columns import NO_DATE, WORTH_TIDYING, Answers, Column, Reader, ValueColumn, column_of
 
 AttributeCriterion = AttributeTest | AttributeDate
 Key = tuple[int, Property]  # workspace and property
 
+LEARNT = 20_000  # values that a test is put to in one piece
 SPARE = 8  # tests of an attribute that nobody uses, but perhaps asks for again
 LONGEST = LAST_INSTANT - FIRST_INSTANT + 1
 IN_TIME = frozenset({PropertyKind.FIRST_SEEN, PropertyKind.LAST_SEEN, PropertyKind.LOCATION, PropertyKind.LIFETIME_VALUE})
@@ -134,6 +135,16 @@ class AttributeCriteria:
             else:
                 true[present] = attribute.reader(criterion).of(present)
         return np.packbits(true, bitorder="little")
+
+    def learn(self, criterion: AttributeCriterion) -> bool:
+        """A part of what `row` has to do at the most; whether the rest is little."""
+        attribute = self._attributes.get((criterion.workspace, criterion.attribute))
+        if attribute is None or not isinstance(attribute.column, ValueColumn):
+            return True
+        if isinstance(criterion, AttributeDate):
+            return attribute.column.learn_dates(LEARNT)
+        reader = attribute.reader(criterion)
+        return not isinstance(reader, Answers) or reader.learn(LEARNT)
 
     def value_of(self, workspace: int, attribute: Property, ordinal: int, at: int) -> Value | None:
         """Of one person at an instant, if nothing new is told; None where it is missing."""

@@ -124,8 +124,12 @@ class ValueColumn:
     def with_more(self, ordinal: int, values: Sequence[Value | None], times: Sequence[int]) -> Value | None:
         return values[-1] if values else self.value_of(ordinal)
 
-    def reader(self, test: ValueTest) -> "_Answers":
-        return _Answers(_ByValue(self, lambda value: test.holds(value) != test.missing, 0, np.int8))
+    def learn_dates(self, values: int) -> bool:
+        """As `Answers.learn`, of `dates`."""
+        return self._dates.learn(values)
+
+    def reader(self, test: ValueTest) -> "Answers":
+        return Answers(_ByValue(self, lambda value: test.holds(value) != test.missing, 0, np.int8))
 
     def dates(self, people: People) -> Instants:
         return self._dates.of(people)
@@ -318,21 +322,29 @@ class _ByValue:
         self._tidied = column.tidied
 
     def of(self, people: People) -> NDArray[Any]:
+        self.learn(len(self._column.values))
+        answers_of_people: NDArray[Any] = self._known[self._column.held.codes(people)]
+        return answers_of_people
+
+    def learn(self, values: int) -> bool:
         column = self._column
         if self._tidied != column.tidied:  # all codes are other ones
             stayed = column.stayed if self._tidied + 1 == column.tidied else column.stayed[:0]
             self._tidied, self._known = column.tidied, self._known[stayed[stayed < len(self._known)]]
         if len(self._known) < len(column.values):
-            new = column.values[len(self._known) :]
+            new = column.values[len(self._known) : len(self._known) + values]
             answers = (self._missing if value is None else self._function(value) for value in new)
             self._known = np.concatenate([self._known, np.fromiter(answers, self._known.dtype, len(new))])
-        answers_of_people: NDArray[Any] = self._known[column.held.codes(people)]
-        return answers_of_people
+        return len(self._known) == len(column.values)
 
 
-class _Answers:
+class Answers:
     def __init__(self, by_value: _ByValue) -> None:
         self._by_value = by_value
+
+    def learn(self, values: int) -> bool:
+        """Put the test to so many values more; whether all are known now."""
+        return self._by_value.learn(values)
 
     def of(self, people: People) -> Bools:
         passes: Bools = self._by_value.of(people) == 1

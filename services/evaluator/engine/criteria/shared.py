@@ -52,6 +52,8 @@ class Criteria:
         self._activity = ActivityCriteria(bits)
         self._slots: dict[Criterion, int] = {}
         self._uses: Counter[Criterion] = Counter()
+        self._fresh: dict[Criterion, Row] = {}  # computed since the last change, and in use only if somebody wants them after it
+        self._holds: Counter[Criterion] = Counter()  # of these
         self._touched: list[Touched] = []  # by events that came
         self._crossed: list[Touched] = []  # by events that crossed an edge of an event criterion
         self._turned: list[Keys] = []
@@ -61,12 +63,12 @@ class Criteria:
         return self._attributes.nbytes
 
     # --- which
-    def use(self, criterion: Criterion, now: int) -> None:
-        """Keep its bits from now on; once more for each who uses it. Settled."""
+    def use(self, criterion: Criterion, now: int, computed: Row | None = None) -> None:
+        """Keep its bits from now on; once more for each who uses it. Settled. `computed`: what they are now."""
         self._uses[criterion] += 1
         if isinstance(criterion, MemberOf) or criterion in self._slots:
             return
-        row = self._computed(criterion, now)
+        row = self._computed(criterion, now) if computed is None else computed
         slot = self._slots[criterion] = self._bits.new()
         self._bits.row(slot)[:] = row
         self.work.count(slot, self._bits.people)
@@ -82,6 +84,35 @@ class Criteria:
                 self._attributes.add(criterion, slot)
             case Activity():
                 self._activity.add(criterion, slot)
+
+    def learn(self, criterion: Criterion) -> bool:
+        """A piece of what it takes to hold it; whether that can be done at once."""
+        return not isinstance(criterion, AttributeTest | AttributeDate) or criterion in self._slots or self._attributes.learn(criterion)
+
+    def hold(self, criterion: Criterion, now: int) -> None:
+        """Compute it now; where it is still wanted when something changes (`keep`), it is in use from then on. Settled."""
+        if criterion in self._slots or isinstance(criterion, MemberOf):
+            self.use(criterion, now)
+            return
+        if criterion not in self._fresh:
+            self._fresh[criterion] = self._computed(criterion, now)
+        self._holds[criterion] += 1
+
+    def let_go(self, criterion: Criterion) -> None:
+        """As often as it was held."""
+        if criterion not in self._fresh:
+            self.release(criterion)
+            return
+        self._holds[criterion] -= 1
+        if not self._holds[criterion]:
+            del self._holds[criterion], self._fresh[criterion]
+
+    def keep(self, now: int) -> None:
+        """Before anything changes."""
+        fresh, self._fresh = self._fresh, {}
+        for criterion, row in fresh.items():
+            self.use(criterion, now, row)
+            self._uses[criterion] += self._holds.pop(criterion) - 1
 
     def release(self, criterion: Criterion) -> None:
         self._uses[criterion] -= 1
@@ -130,6 +161,8 @@ class Criteria:
     def _row_of_criterion(self, criterion: Criterion, now: int) -> Row:
         if isinstance(criterion, MemberOf) or criterion in self._slots:
             return self._bits.row(self.slot(criterion))
+        if criterion in self._fresh:
+            return self._fresh[criterion]
         return self._computed(criterion, now)
 
     def _computed(self, criterion: EventCount | AggregateTest | SequenceTest | AttributeTest | AttributeDate | Activity, now: int) -> Row:

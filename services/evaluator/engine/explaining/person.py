@@ -12,6 +12,7 @@ from ..facts import EventContext, EventRows, Events, Instants, Ordinals, Propert
 from ..measure import Measure
 from ..sieve import Sieve, SieveEntry
 from ..tree import Activity, Match, Node
+from .timeline import Timeline
 
 
 class Past(NamedTuple):
@@ -44,6 +45,7 @@ class Person:
     tree_of: Callable[[int], Node | None]  # of another audience; None where it isn't active
     measure: Callable[[Sieve], Measure]  # what the engine has of everybody
     past: Past = NO_PAST
+    memberships: dict[int, Timeline] = field(default_factory=dict)  # of other audiences, as far as they are worked out
     _times: dict[Match, Instants] = field(default_factory=dict)
 
     def value_of(self, workspace: int, attribute: Property) -> Value | None:
