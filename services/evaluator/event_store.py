@@ -59,6 +59,8 @@ _GROUPS_MAX = 50_000  # with more different values than this, events are read on
 _LOCATED = (
     "position(details, '\"location\"') > 0 AND JSONHas(details, 'location', 'latitude') AND JSONHas(details, 'location', 'longitude')"
 )
+_LATEST = "ORDER BY time_ms DESC, sequence DESC, position DESC LIMIT {most:UInt32}"
+_PAYS = f"type = {event_type_pb2.EVENT_TYPE_COMMERCE} AND name IN ('purchase', 'refund')"
 _CHOSEN_MAX = 1_000  # a query names no more values than this
 _READ_ROWS = 500_000  # that one query for several properties reads
 
@@ -241,18 +243,21 @@ class EventStore:
 
     # --- one person
 
-    def events_of(self, account_id: int, mpid: int, types: Collection[int], since_ms: int, before_ms: int) -> dict[Series, EventRows]:
-        """The events of these types of a person with `since_ms <= time < before_ms`, in the order of their messages; the ordinals are 0."""
+    def events_of(
+        self, account_id: int, mpid: int, types: Collection[int], since_ms: int, before_ms: int, most: int
+    ) -> tuple[dict[Series, EventRows], int]:
+        """The events of these types of a person with `since_ms <= time < before_ms`, in the order of their times and messages; the ordinals
+        are 0. Of more than so many only the latest; returns also the instant from which on they are all there."""
         rows = self._client.query(
             "SELECT input_id, type, name, time_ms, details, application_version, application_build, platform, os_version "
-            f"{self._of_account('events', account_id)} AND type IN {{types:Array(Int16)}} AND mpid = {{mpid:Int64}} "
-            "AND time_ms >= {since:Int64} AND time_ms < {before:Int64} ORDER BY sequence, position",
-            parameters={"account": account_id, "mpid": mpid, "types": sorted(types), "since": since_ms, "before": before_ms},
-        ).result_rows
+            f"{self._of_account('events')} AND type IN {{types:Array(Int16)}} AND mpid = {{mpid:Int64}} "
+            f"AND time_ms >= {{since:Int64}} AND time_ms < {{before:Int64}} {_LATEST}",
+            parameters={"account": account_id, "mpid": mpid, "types": sorted(types), "since": since_ms, "before": before_ms, "most": most},
+        ).result_rows[::-1]
         by_series: dict[Series, list[Sequence[Any]]] = defaultdict(list)
         for input_id, type_, name, *row in rows:
             by_series[Series(int(input_id), int(type_), name)].append(row)
-        return {
+        found = {
             series: EventRows(
                 np.zeros(len(own), np.int64),
                 np.array([time for time, *_ in own], np.int64),
@@ -261,35 +266,29 @@ class EventStore:
             )
             for series, own in by_series.items()
         }
+        return found, since_ms if len(rows) < most else int(rows[0][3]) + 1
 
-    def time_of(self, account_id: int, mpid: int, later: int) -> int | None:
-        """The time of the latest event of a person than which so many are later, or of the same time; None: there is none."""
+    def life_of(self, account_id: int, mpid: int, workspace_id: int, most: int, *, paying: bool) -> list[tuple[str, int, str]]:
+        """(name, time, details) of the latest purchases and refunds of a person, or of the events that tell of a place, in the order of
+        their times and messages."""
         rows = self._client.query(
-            f"SELECT time_ms {self._of_account('events', account_id)} AND mpid = {{mpid:Int64}} "
-            "ORDER BY time_ms DESC LIMIT 1 OFFSET {later:UInt64}",
-            parameters={"account": account_id, "mpid": mpid, "later": later},
-        ).result_rows
-        return int(rows[0][0]) if rows else None
+            f"SELECT name, time_ms, details {self._of_account('events')} AND workspace_id = {{workspace:Int64}} AND mpid = {{mpid:Int64}} "
+            f"AND {_PAYS if paying else _LOCATED} {_LATEST}",
+            parameters={"account": account_id, "workspace": workspace_id, "mpid": mpid, "most": most},
+        ).result_rows[::-1]
+        return [(name, int(time_ms), details) for name, time_ms, details in rows]
 
-    def life_of(self, account_id: int, mpid: int, since_ms: int | None = None) -> list[tuple[int, int, str, int, str]]:
-        """(workspace, type, name, time, details) of the events of a person that are kept, in the order in which they were received; all,
-        or those from an instant on."""
-        since = "" if since_ms is None else "AND time_ms >= {since:Int64} "
+    def sights_of(self, account_id: int, mpid: int, workspace_id: int, now_ms: int, most: int) -> list[int]:
+        """The latest instants up to now at which something is known to have happened to a person, ascending."""
+        instants = " UNION ALL ".join(
+            f"SELECT time_ms {self._of_account(table)} AND workspace_id = {{workspace:Int64}} AND mpid = {{mpid:Int64}}"
+            for table in _TABLES
+        )
         rows = self._client.query(
-            f"SELECT workspace_id, type, name, time_ms, details {self._of_account('events', account_id)} AND mpid = {{mpid:Int64}} {since}"
-            "ORDER BY sequence, position",
-            parameters={"account": account_id, "mpid": mpid, "since": since_ms or 0},
-        ).result_rows
-        return [(int(workspace_id), int(type_), name, int(time_ms), details) for workspace_id, type_, name, time_ms, details in rows]
-
-    def change_times_of(self, account_id: int, mpid: int) -> list[tuple[int, int]]:
-        """(workspace, time) of all changes of a person's attributes."""
-        rows = self._client.query(
-            f"SELECT DISTINCT workspace_id, time_ms {self._of_account('attributes', account_id)} "
-            "AND mpid = {mpid:Int64} ORDER BY time_ms",
-            parameters={"account": account_id, "mpid": mpid},
-        ).result_rows
-        return [(int(workspace_id), int(time_ms)) for workspace_id, time_ms in rows]
+            f"SELECT DISTINCT time_ms FROM ({instants}) WHERE time_ms <= {{now:Int64}} ORDER BY time_ms DESC LIMIT {{most:UInt32}}",  # noqa: S608
+            parameters={"account": account_id, "workspace": workspace_id, "mpid": mpid, "now": now_ms, "most": most},
+        ).result_rows[::-1]
+        return [int(time_ms) for (time_ms,) in rows]
 
     def heard_of(self, account_id: int, mpid: int) -> dict[int, int]:
         """The time of the earliest that is kept of a person's events and attributes, by workspace."""
@@ -331,14 +330,14 @@ class EventStore:
             told[type_].append((int(time_ms), str(value_from(value)), kind == GONE))
         return told
 
-    def places_of(self, account_id: int, mpid: int) -> list[tuple[int, int, str]]:
-        """(workspace, time, details) of the forgotten events of a person of which the place is kept."""
+    def places_of(self, account_id: int, mpid: int, workspace_id: int) -> list[tuple[int, str]]:
+        """(time, details) of the forgotten events of a person of which the place is kept."""
         rows = self._client.query(
-            f"SELECT workspace_id, time_ms, value {self._of_account('attributes', account_id)} "
-            "AND kind = {kind:String} AND mpid = {mpid:Int64} ORDER BY sequence, position",
-            parameters={"account": account_id, "mpid": mpid, "kind": PLACE},
+            f"SELECT time_ms, value {self._of_account('attributes')} AND workspace_id = {{workspace:Int64}} AND kind = {{kind:String}} "
+            "AND mpid = {mpid:Int64} ORDER BY sequence, position",
+            parameters={"account": account_id, "workspace": workspace_id, "mpid": mpid, "kind": PLACE},
         ).result_rows
-        return [(int(workspace_id), int(time_ms), details) for workspace_id, time_ms, details in rows]
+        return [(int(time_ms), details) for time_ms, details in rows]
 
     # --- people who are one with others
 
@@ -397,10 +396,7 @@ class EventStore:
         self, account_id: int, workspace_id: int
     ) -> Iterator[tuple[NDArray[np.int64], Sequence[str], Sequence[str], NDArray[np.int64]]]:
         """(MPIDs, names, details, times) of all purchases and refunds, in parts."""
-        query = (
-            f"SELECT mpid, name, details, time_ms {self._of_account('events', account_id)} AND workspace_id = {{workspace:Int64}} "
-            f"AND type = {event_type_pb2.EVENT_TYPE_COMMERCE} AND name IN ('purchase', 'refund')"
-        )
+        query = f"SELECT mpid, name, details, time_ms {self._of_account('events')} AND workspace_id = {{workspace:Int64}} AND {_PAYS}"
         with self._client.query_column_block_stream(query, parameters={"account": account_id, "workspace": workspace_id}) as blocks:
             for mpids, names, details, times in blocks:
                 yield np.array(mpids, np.int64), names, details, np.array(times, np.int64)

@@ -47,6 +47,8 @@ class Teller:
             summary=self.summary(audience, explanation),
             moment=moment,
             near_misses=self._near_misses(audience, explanation),
+            known_from_ms=explanation.known_from_ms or 0,
+            known_until_ms=explanation.known_until_ms or 0,
         )
 
     def summary(self, audience: audience_pb2.Audience, explanation: Explanation) -> str:
@@ -63,6 +65,8 @@ class Teller:
             verb = "Leaves" if explanation.member else "Enters"
             cause = self._cause(criteria, explanation.turn, explanation.next_change_ms)
             words += f" {verb} on {instant_words(explanation.next_change_ms)} by time alone{f', when {cause}' if cause else ''}."
+        elif explanation.known_until_ms is not None:
+            words += f" Of so many events, what time alone changes was looked at until {instant_words(explanation.known_until_ms)}."
         return words
 
     # --- nodes and near misses

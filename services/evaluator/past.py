@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 
 from services.evaluator.engine.explaining.person import Past
 from services.evaluator.engine.facts import EVERYWHERE, Property, PropertyKind, Value
 from services.evaluator.engine.tree import AttributeDate, AttributeTest, Criterion, matches_of
 from services.evaluator.event_store import EventStore
-from services.evaluator.readings import amount_of, pays, point_of
+from services.evaluator.readings import amount_of, point_of
 
 _LAST_SEEN, _LOCATION = Property(PropertyKind.LAST_SEEN), Property(PropertyKind.LOCATION)
 _LIFETIME_VALUE = Property(PropertyKind.LIFETIME_VALUE)
 _FROM_EVENTS = frozenset({_LAST_SEEN, _LOCATION, _LIFETIME_VALUE})
 _TOLD = (PropertyKind.USER_ATTRIBUTE, PropertyKind.DEVICE, PropertyKind.CONSENT, PropertyKind.ATTRIBUTION)
+EVENTS_MAX = 20_000  # of the past, which are looked at one by one
 
 EVENTS_MAX = 100_000  # of one person that are read, the latest ones
 
@@ -27,8 +27,7 @@ def past_of(store: EventStore, account_id: int, mpid: int, criteria: Collection[
     known_from = None if too_early is None else too_early + 1
     types = {match.type for criterion in criteria for match in matches_of(criterion)}
     edge = now_ms - look_back_ms
-    oldest = edge - look_back_ms if known_from is None else max(edge - look_back_ms, known_from)
-    events = store.events_of(account_id, mpid, types, oldest, edge) if types and oldest < edge else {}
+    events, since = store.events_of(account_id, mpid, types, edge - look_back_ms, edge, EVENTS_MAX) if types else ({}, edge - look_back_ms)
     wanted = {(one.workspace, one.attribute) for one in criteria if isinstance(one, AttributeTest | AttributeDate)}
     changes: Changes = {}
     for kind in _TOLD:
@@ -41,10 +40,13 @@ def past_of(store: EventStore, account_id: int, mpid: int, criteria: Collection[
     if identities:
         for name, told_of_them in store.identities_of(account_id, mpid, identities).items():
             changes[EVERYWHERE, Property(PropertyKind.IDENTITY, name)] = _held(told_of_them)
-    if any(attribute in _FROM_EVENTS for _, attribute in wanted):
-        told_by_events = _told_by_events(store, account_id, mpid, known_from)
-        changes |= {key: told for key, told in told_by_events.items() if key in wanted}
-    return Past(events, changes, store.heard_of(account_id, mpid), known_from)
+    known_from = {}
+    for workspace, attribute in wanted:
+        if attribute in _FROM_EVENTS:
+            told = changes[workspace, attribute] = _told_by_events(store, account_id, mpid, workspace, attribute, now_ms)
+            if len(told) >= EVENTS_MAX:
+                known_from[workspace, attribute] = min(time for time, _ in told)
+    return Past(events, changes, store.heard_of(account_id, mpid), since, known_from)
 
 
 def _held(told: Sequence[tuple[int, str, bool]]) -> list[tuple[int, Value | None]]:
@@ -63,18 +65,18 @@ def _held(told: Sequence[tuple[int, str, bool]]) -> list[tuple[int, Value | None
     return changes
 
 
-def _told_by_events(store: EventStore, account_id: int, mpid: int, known_from: int | None) -> Changes:
-    """What follows from a person's events, and from there being a change, in each workspace."""
-    changes: Changes = defaultdict(list)
-    for workspace, time in store.change_times_of(account_id, mpid):
-        changes[workspace, _LAST_SEEN].append((time, None))
-    for workspace, time, details in store.places_of(account_id, mpid):
-        if (point := point_of(details)) is not None:
-            changes[workspace, _LOCATION].append((time, point))
-    for workspace, type_, name, time, details in store.life_of(account_id, mpid, known_from):
-        changes[workspace, _LAST_SEEN].append((time, None))
-        if (point := point_of(details)) is not None:
-            changes[workspace, _LOCATION].append((time, point))
-        if pays(type_, name):
-            changes[workspace, _LIFETIME_VALUE].append((time, amount_of(name, details)))
-    return changes
+def _told_by_events(
+    store: EventStore, account_id: int, mpid: int, workspace: int, attribute: Property, now_ms: int
+) -> list[tuple[int, Value | None]]:
+    """What follows from a person's events, or from there being something, in the workspace: the latest of it."""
+    match attribute.kind:
+        case PropertyKind.LAST_SEEN:
+            return [(time, None) for time in store.sights_of(account_id, mpid, workspace, now_ms, EVENTS_MAX)]
+        case PropertyKind.LIFETIME_VALUE:
+            life = store.life_of(account_id, mpid, workspace, EVENTS_MAX, paying=True)
+            return [(time, amount_of(name, details)) for name, time, details in life]
+        case _:
+            life = store.life_of(account_id, mpid, workspace, EVENTS_MAX, paying=False)
+            told = [*store.places_of(account_id, mpid, workspace), *((time, details) for _, time, details in life)]
+            points = [(time, point_of(details)) for time, details in told]
+            return [(time, point) for time, point in points if point is not None]

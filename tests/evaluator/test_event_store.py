@@ -90,11 +90,12 @@ def test_events_come_back_by_series_from_an_instant_on(store: EventStore) -> Non
 def test_one_person_s_past_is_told_in_the_order_of_its_arrival(store: EventStore) -> None:
     store.insert(31, columns([5, 6, 5, 5], [300, 200, 100, 400], [0, 0, 1, 0], sequence=2), [])
     store.insert(31, columns([5], [250], [0], sequence=1), [])
-    past = store.events_of(31, 5, {1}, 200, 400)
+    past, since = store.events_of(31, 5, {1}, 200, 400, most=10)
+    assert since == 200
     assert {series: rows.times_ms.tolist() for series, rows in past.items()} == {SERIES[0]: [250, 300]}
     assert past[SERIES[0]].contexts == [("1.0", "42", "iOS", "17")] * 2
     assert past[SERIES[0]].details == [""] * 2
-    assert set(store.events_of(31, 5, {1, 4}, 0, 400)) == {SERIES[0], SERIES[1]}
+    assert set(store.events_of(31, 5, {1, 4}, 0, 400, most=10)[0]) == {SERIES[0], SERIES[1]}
     rows = [
         AttributeRow(8, "plan", 5, 100, Decimal("19.90"), 3, 2),
         AttributeRow(8, "plan", 5, 100, None, 3, 2),

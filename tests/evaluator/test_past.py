@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from muster.ingest.v1 import event_type_pb2
 
+from services.evaluator import past
 from services.evaluator.engine.facts import Point, Property, PropertyKind, Series
 from services.evaluator.engine.periods import Window
 from services.evaluator.engine.tree import AttributeDate, AttributeTest, Criterion, EventCount, Match
@@ -75,15 +76,32 @@ def test_events_are_told_from_a_look_back_before_the_one_that_counts(store: Even
     assert times(COMMERCE) == {}
 
 
+def test_of_very_many_events_the_latest_are_told(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = EventCount(Match(CUSTOM, None, frozenset({1, 2})), Window(300, 0), 1)
+    assert past_of(store, 41, ANNA, [count], 1_000, 300).events_from == 400
+    monkeypatch.setattr(past, "EVENTS_MAX", 1)
+    told = past_of(store, 41, ANNA, [count], 950, 300)
+    assert (list(told.events), told.events_from) == ([], 350)
+    told = past_of(store, 41, ANNA, [count], 1_000, 300)
+    assert (told.events[SIGNED_UP][1].tolist(), told.events_from) == ([650], 651)
+
+
 def test_values_are_told_with_all_their_changes(store: EventStore) -> None:
     assert changes(store, known(SHOP, PLAN), known(CLUB, PLAN)) == {(SHOP, PLAN): [(50, "free"), (950, "pro")], (CLUB, PLAN): []}
 
 
 def test_what_follows_from_events_is_told_by_workspace(store: EventStore) -> None:
     assert changes(store, known(SHOP, TOTAL)) == {(SHOP, TOTAL): [(700, Decimal("19.90")), (900, Decimal("-5.0"))]}
-    assert changes(store, known(CLUB, PLACE), known(SHOP, PLACE)) == {(CLUB, PLACE): [(650, Point(52.5, 13.4))]}
+    assert changes(store, known(CLUB, PLACE), known(SHOP, PLACE)) == {(CLUB, PLACE): [(650, Point(52.5, 13.4))], (SHOP, PLACE): []}
     seen = changes(store, AttributeDate(SHOP, LAST, Window()), AttributeDate(CLUB, LAST, Window()))
-    assert seen == {(SHOP, LAST): [(50, None), (950, None), (700, None), (900, None)], (CLUB, LAST): [(650, None), (100, None)]}
+    assert seen == {(SHOP, LAST): [(50, None), (700, None), (900, None), (950, None)], (CLUB, LAST): [(100, None), (650, None)]}
+
+
+def test_of_what_follows_from_very_many_events_the_latest_is_told(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(past, "EVENTS_MAX", 2)
+    told = past_of(store, 41, ANNA, [AttributeDate(SHOP, LAST, Window())], 1_000, 300)
+    assert told.changes == {(SHOP, LAST): [(900, None), (950, None)]}
+    assert told.known_from == {(SHOP, LAST): 900}
 
 
 def test_since_when_somebody_is_known_is_told_by_workspace(store: EventStore) -> None:

@@ -1,5 +1,6 @@
 """What aggregate functions make of values, for many people at once; exact. semantics: Kinds of criteria, Numbers."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
@@ -10,12 +11,13 @@ from numpy.typing import NDArray
 
 from .events import Codes
 from .facts import Value
-from .keys import Positions, starts_of_groups
+from .keys import Positions, sorted_unique, starts_of_groups
 from .measure import SAFE, Known, Measure, Numbers, fits
 from .tree import AggregateTest, Function
 from .values import FIRST_INSTANT, Comparison, DateTest, ExistsTest, ListTest, NumberTest, instant_of, text_of
 
 Truths = NDArray[np.bool_]
+Signs = NDArray[np.int8]
 MOST_PLACES = 1_000  # of a quotient that is written out
 DENSE = 4  # cells of a table for each value, at the most
 
@@ -39,16 +41,16 @@ def judged(criterion: AggregateTest, measure: Measure, known: Known, owners: Pos
         return true
     match function:
         case Function.COUNT | Function.DISTINCT_COUNT:
-            true[people] = _holds(criterion, ends - starts + 1, 0, None, now)
+            true[people] = tested(criterion, ends - starts + 1, 0, None, now)
         case Function.SUM | Function.AVERAGE:
             wholes = measure.amounts.wholes[labels]
             totals = np.add.reduceat(wholes if fits(wholes, len(wholes)) else wholes.astype(object), starts)
             counts = ends - starts + 1 if function is Function.AVERAGE else None
-            true[people] = _holds(criterion, totals, measure.amounts.places, counts, now)
+            true[people] = tested(criterion, totals, measure.amounts.places, counts, now)
         case Function.MIN | Function.MAX:
             least = np.minimum if function is Function.MIN else np.maximum
             found = least.reduceat(measure.amounts.wholes[labels], starts)
-            true[people] = _holds(criterion, found, measure.amounts.places, None, now)
+            true[people] = tested(criterion, found, measure.amounts.places, None, now)
         case Function.FIRST:
             true[people] = _passes(criterion, measure, known, labels[starts], now)
         case Function.LAST | Function.MOST_FREQUENT:
@@ -128,52 +130,44 @@ def _least_of(least: np.ufunc, wholes: Numbers, begins: Positions, ends: Positio
 
 def made(function: Function, measure: Measure, labels: Codes) -> Value | None:
     """What the function makes of one person's values, for a person's eyes: a quotient without an end is cut off."""
-    owners = np.zeros(len(labels), np.intp)
-    amounts = labels[measure.amounts.known[labels]]
-    wholes = measure.amounts.wholes[amounts].tolist()
+    wholes = measure.amounts.wholes[labels[measure.amounts.known[labels]]]
     one = 10**measure.amounts.places
     match function:
         case Function.COUNT:
             return len(labels)
         case Function.DISTINCT_COUNT:
-            return len(np.unique(measure.worths[labels]))
+            return len(sorted_unique(measure.worths[labels]))
         case Function.SUM:
-            return written(Fraction(sum(wholes), one))
+            return written(Fraction(_sum(wholes), one))
         case Function.AVERAGE | Function.MIN | Function.MAX:
-            if not wholes:
+            if not len(wholes):
                 return None
-            number = Fraction(sum(wholes), one * len(wholes)) if function is Function.AVERAGE else _least(function, wholes, one)
+            number = Fraction(_sum(wholes), one * len(wholes)) if function is Function.AVERAGE else _least(function, wholes, one)
             return written(number) or Decimal(number.numerator) / Decimal(number.denominator)
         case Function.FIRST | Function.LAST:
             return measure.values[labels[0 if function is Function.FIRST else -1]] if len(labels) else None
         case Function.MOST_FREQUENT:
-            _, found, times, places = _by_worth(measure, owners, labels)
+            _, found, times, places = _by_worth(measure, np.zeros(len(labels), np.intp), labels)
             return measure.values[found[np.lexsort((places, times))[-1]]] if len(found) else None
         case Function.UNIQUE_LIST:
-            _, found, _, places = _by_worth(measure, owners, labels)
+            _, found, _, places = _by_worth(measure, np.zeros(len(labels), np.intp), labels)
             values = [measure.values[label] for label in found[np.argsort(places)].tolist()]
             return tuple(text_of(value) or "" for value in values if value is not None)
 
 
-def _least(function: Function, wholes: list[int], one: int) -> Fraction:
-    return Fraction(min(wholes) if function is Function.MIN else max(wholes), one)
+def _sum(wholes: Numbers) -> int:
+    return int(wholes.sum()) if fits(wholes, len(wholes)) else sum(wholes.tolist())
+
+
+def _least(function: Function, wholes: Numbers, one: int) -> Fraction:
+    return Fraction(int(wholes.min() if function is Function.MIN else wholes.max()), one)
 
 
 def _by_worth(measure: Measure, owners: Positions, labels: Codes) -> tuple[Positions, Codes, NDArray[np.int64], Positions]:
     """The different values of each person, ascending: person, label of the last one, how often, and the place of the last one."""
     worths = measure.worths[labels]
-    different = int(worths.max(initial=0)) + 1
-    keys = owners * different + worths
-    room = (int(owners.max(initial=0)) + 1) * different
-    if room <= DENSE * len(keys):  # of few people with many values: quicker than sorting
-        counts = np.bincount(keys, minlength=room)
-        last = np.empty(room, np.intp)
-        last[keys] = np.arange(len(keys))  # of equal keys the last place stays
-        held = np.flatnonzero(counts)
-        places = last[held]
-        return owners[places], labels[places], counts[held], places
-    order = np.argsort(keys, kind="stable")
-    starts = starts_of_groups(keys[order])
+    order = np.lexsort((worths, owners)) if len(owners) and owners[0] != owners[-1] else np.argsort(worths, kind="stable")
+    starts = starts_of_groups(owners[order] * (int(worths.max(initial=0)) + 1) + worths[order])
     ends = np.append(starts[1:], len(order)) - 1 if len(order) else starts
     places = order[ends]
     return owners[places], labels[places], ends - starts + 1, places
@@ -208,52 +202,56 @@ def _listed(criterion: AggregateTest, measure: Measure, known: Known, labels: Co
             return np.zeros(len(starts), np.bool_)
 
 
-def _holds(criterion: AggregateTest, totals: Numbers, places: int, counts: NDArray[np.int64] | None, now: int) -> Truths:
-    """Of the numbers `totals / 10**places / counts`."""
+def tested(criterion: AggregateTest, totals: Numbers, places: int, counts: NDArray[np.int64] | None, now: int) -> Truths:
+    """Whether the numbers `totals / 10**places / counts` pass."""
     match criterion.test:
         case NumberTest() as test:
             return _compares(test, totals, places, counts)
         case ExistsTest(exists):
             return np.full(len(totals), exists)
         case test:
-            tested: dict[tuple[int, int], bool] = {}
+            known: dict[tuple[int, int], bool] = {}
             pairs = list(zip(totals.tolist(), [1] * len(totals) if counts is None else counts.tolist(), strict=True))
             for total, count in set(pairs):
                 number = written(Fraction(total, 10**places * count))
                 if number is None:
-                    tested[total, count] = False
+                    known[total, count] = False
                 elif isinstance(test, DateTest):
                     first, last = test.window.bounds(now)
                     instant = instant_of(number)
-                    tested[total, count] = instant is not None and first <= instant <= last
+                    known[total, count] = instant is not None and first <= instant <= last
                 else:
-                    tested[total, count] = test.holds(number)
-            return np.array([tested[pair] for pair in pairs], np.bool_)
+                    known[total, count] = test.holds(number)
+            return np.array([known[pair] for pair in pairs], np.bool_)
 
 
 def _compares(test: NumberTest, totals: Numbers, places: int, counts: NDArray[np.int64] | None) -> Truths:
-    sign = _sign(totals, places, counts, test.operand)
+    return compared(test, lambda operand: sign_of(totals, places, counts, operand))
+
+
+def compared(test: NumberTest, sign: Callable[[Decimal], Signs]) -> Truths:
+    """Of numbers of which it is known how they compare with an operand."""
+    signs = sign(test.operand)
     true: Truths
     match test.comparison:
         case Comparison.EQUAL:
-            true = sign == 0
+            true = signs == 0
         case Comparison.NOT_EQUAL:
-            true = sign != 0
+            true = signs != 0
         case Comparison.LESS:
-            true = sign < 0
+            true = signs < 0
         case Comparison.LESS_OR_EQUAL:
-            true = sign <= 0
+            true = signs <= 0
         case Comparison.GREATER:
-            true = sign > 0
+            true = signs > 0
         case Comparison.GREATER_OR_EQUAL:
-            true = sign >= 0
+            true = signs >= 0
         case Comparison.BETWEEN:
-            upper = test.operand if test.upper is None else test.upper
-            true = (sign >= 0) & (_sign(totals, places, counts, upper) <= 0)
+            true = (signs >= 0) & (sign(test.operand if test.upper is None else test.upper) <= 0)
     return true
 
 
-def _sign(totals: Numbers, places: int, counts: NDArray[np.int64] | None, operand: Decimal) -> NDArray[np.int8]:
+def sign_of(totals: Numbers, places: int, counts: NDArray[np.int64] | None, operand: Decimal) -> Signs:
     """-1, 0 or 1 as the number is less than the operand, equal or more: both sides times what makes them whole."""
     numerator, denominator = operand.as_integer_ratio()
     numerator *= 10**places
@@ -262,7 +260,7 @@ def _sign(totals: Numbers, places: int, counts: NDArray[np.int64] | None, operan
     many = np.ones(len(totals), np.int64) if counts is None else counts
     left = (totals if denominator < SAFE and fits(totals, denominator) else totals.astype(object)) * denominator
     right = (many if abs(numerator) < SAFE and fits(many, abs(numerator)) else many.astype(object)) * numerator
-    sign: NDArray[np.int8] = (left > right).astype(np.int8) - (left < right).astype(np.int8)
+    sign: Signs = (left > right).astype(np.int8) - (left < right).astype(np.int8)
     return sign
 
 

@@ -215,7 +215,8 @@ class Engine:
             to_come=lambda workspace, attribute: criteria.to_come(workspace, attribute, ordinal),
             is_active=lambda activity: criteria.is_active(activity, ordinal),
             tree_of=self._tree_of,
-            measure=self._sieves.measure,
+            measure_of=self._sieves.measure,
+            known_of=criteria.known_of,
             past=past,
         )
         return explain(person, compiled.members)

@@ -16,6 +16,7 @@ from .explaining.kind import Kind
 from .explaining.person import Person
 from .explaining.sequence import Sequences
 from .explaining.timeline import Timeline, combined, constant
+from .periods import FAR
 from .tree import (
     Activity,
     AggregateTest,
@@ -65,7 +66,8 @@ class Turn(NamedTuple):
 
 class Explanation(NamedTuple):
     """`next_change_ms`: when time alone changes `member`; None: never. `nodes`: by id. `misses`: of somebody who is out, the fewest
-    criteria that would have to turn, all of them; of a member none."""
+    criteria that would have to turn, all of them; of a member none. Nothing is known of the time before `known_from_ms`, and not more
+    was looked at than up to `known_until_ms`: what is said to have no beginning, or no end, has none in between. None: always."""
 
     member: bool
     since_ms: int | None
@@ -73,6 +75,8 @@ class Explanation(NamedTuple):
     turn: Turn | None
     nodes: dict[str, Verdict]
     misses: tuple[Miss, ...]
+    known_from_ms: int | None = None
+    known_until_ms: int | None = None
 
 
 def explain(person: Person, tree: Node) -> Explanation:
@@ -99,7 +103,17 @@ class _Walk:
         member, change = line.at(now), line.next_turn(now)
         nodes = {node.id: self._verdict(node) for node in _nodes_of(tree) if node.id}
         misses = () if member else self._misses(tree)
-        return Explanation(member, self._since(tree, line), change, self._turn(tree, change), nodes, misses)
+        known_from = max(self._known_from(node) for node in _nodes_of(tree))
+        return Explanation(
+            member,
+            self._since(tree),
+            change,
+            self._turn(tree, change),
+            nodes,
+            misses,
+            None if known_from == -FAR else known_from,
+            None if line.last == FAR else line.last,
+        )
 
     def timeline(self, node: Node) -> Timeline:
         match node:
@@ -112,15 +126,14 @@ class _Walk:
             case Group(every, nodes):
                 return combined(every, [self.timeline(inner) for inner in nodes])
 
-    def _since(self, node: Node, line: Timeline) -> int | None:
+    def _since(self, node: Node) -> int | None:
+        since = self.timeline(node).since(self._person.now)
+        return None if since is None or since <= self._known_from(node) else since
+
+    def _known_from(self, node: Node) -> int:
         """Events are known for a look-back before each of the instants of the last look-back, and not for earlier ones."""
-        since, look_back, known_from = line.since(self._person.now), self._person.index.look_back, self._person.past.known_from
-        edge = self._person.now - look_back
-        if known_from is not None:
-            edge = max(edge, known_from + look_back)
-            since = None if since is None or since <= known_from else since
-        bounded = since is not None and since <= edge and self._reads_events(node)
-        return None if bounded else since
+        line = self.timeline(node)
+        return max(line.first, self._person.events_known_from) if self._reads_events(node) else line.first
 
     def _reads_events(self, node: Node) -> bool:
         trees, seen = [node], set[int]()
@@ -138,7 +151,7 @@ class _Walk:
         now, line = self._person.now, self.timeline(node)
         holds = line.at(now)
         finding = self._finding(node, wanted=True) if _is_criterion(node) else None
-        return Verdict(holds, self._since(node, line), line.next_turn(now), finding)
+        return Verdict(holds, self._since(node), line.next_turn(now), finding)
 
     def _finding(self, criterion: Node, *, wanted: bool) -> Finding:
         """Of a criterion that is several leaves: of the first of them that has a value."""

@@ -213,6 +213,12 @@ class Measure:
         found: Instants = self._dates[labels]
         return found
 
+    def of_person(self, ordinal: int) -> tuple[Instants, Codes]:
+        """The times and labels of all values of one person, in the order of their times and of their coming."""
+        _, times, labels = self._histories.history(np.array([ordinal]))
+        order = np.argsort(times, kind="stable")
+        return times[order], labels[order]
+
     def labels_of(self, entries: Sequence[SieveEntry]) -> Codes:
         """The labels of these; new values get one. Lists have none and must not be given."""
         labels = np.array([self._label(entry) for entry in entries], np.int32)
@@ -226,6 +232,18 @@ class Measure:
     def in_windows(self, labels: Codes, now: int) -> NDArray[np.bool_]:
         """Which of the entries count now, as far as their instants say."""
         return self._in_windows(labels, now) if self._windows else np.ones(len(labels), np.bool_)
+
+    def rows_of(self, labels: Codes) -> tuple[Positions, NDArray[np.int64]]:
+        """What the windows look at: for each row of instants the position of its label, and the instants."""
+        return self._rows.of(labels)
+
+    def worths_of(self, values: Sequence[Value | None]) -> NDArray[np.int64]:
+        """As `worths`, of values that need not be known here; new ones get other numbers, and are not entered."""
+        new: dict[object, int] = {}
+        keys = [_worth(value) for value in values]
+        known = len(self._worth_of)
+        found = [self._worth_of[key] if key in self._worth_of else new.setdefault(key, known + len(new)) for key in keys]
+        return np.array(found, np.int64)
 
     # --- inside
     def _dates_anew(self) -> None:

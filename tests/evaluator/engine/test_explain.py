@@ -294,6 +294,7 @@ def test_a_member_of_ever_since_an_event() -> None:
         ("n0", Cause(NOW - HOUR, enters=False)),  # type: ignore[arg-type]
         {"n0": Verdict(True, NOW - HOUR, NOW - HOUR + LOOK_BACK + 1, Counted(1))},
         (),
+        known_from_ms=NOW - LOOK_BACK,
     )
 
 

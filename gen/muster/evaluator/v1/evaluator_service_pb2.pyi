@@ -378,10 +378,13 @@ class HistoryPoint(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     ADDS_FIELD_NUMBER: _builtins.int
     DROPS_FIELD_NUMBER: _builtins.int
+    VOLATILITY_FIELD_NUMBER: _builtins.int
     time_ms: _builtins.int
     size: _builtins.int
     adds: _builtins.int
     drops: _builtins.int
+    volatility: _builtins.float
+    """(adds + drops) / size, of the step; absent when the size is 0."""
     def __init__(
         self,
         *,
@@ -389,12 +392,15 @@ class HistoryPoint(_message.Message):
         size: _builtins.int = ...,
         adds: _builtins.int = ...,
         drops: _builtins.int = ...,
+        volatility: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_volatility", b"_volatility", "volatility", b"volatility"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adds", b"adds", "drops", b"drops", "size", b"size", "time_ms", b"time_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_volatility", b"_volatility", "adds", b"adds", "drops", b"drops", "size", b"size", "time_ms", b"time_ms", "volatility", b"volatility"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__volatility: _TypeAlias = _typing.Literal["volatility"]  # noqa: Y015
+    _WhichOneofArgType__volatility: _TypeAlias = _typing.Literal["_volatility", b"_volatility"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__volatility) -> _WhichOneofReturnType__volatility | None: ...
 
 Global___HistoryPoint: _TypeAlias = HistoryPoint  # noqa: Y015
 
@@ -570,16 +576,22 @@ class ExplainMembershipResponse(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     MOMENT_FIELD_NUMBER: _builtins.int
     NEAR_MISSES_FIELD_NUMBER: _builtins.int
+    KNOWN_FROM_MS_FIELD_NUMBER: _builtins.int
+    KNOWN_UNTIL_MS_FIELD_NUMBER: _builtins.int
     member: _builtins.bool
     since_ms: _builtins.int
     """From when `member` has been what it is: by the facts as they are known now, each at its own time, so that an event that came late counts
-    from its own time on, and events that are no longer kept count as if they had not been. 0: for as long as anybody can know; where events
-    decide, that is the look-back.
+    from its own time on, and events that are no longer kept count as if they had not been. An identity counts from the time of the change
+    that told of it. 0: for as long as anybody can know, see `known_from_ms`.
     """
     next_change_ms: _builtins.int
-    """When it changes by time alone. 0: never."""
+    """When it changes by time alone. 0: never, see `known_until_ms`."""
     summary: _builtins.str
     """The whole in a few sentences."""
+    known_from_ms: _builtins.int
+    """Nothing is said of the time before. Where events decide, that is the look-back; less for somebody of very many events. 0: always."""
+    known_until_ms: _builtins.int
+    """What time alone changes was looked at up to then only: for somebody of very many events, where no sum tells it. 0: without an end."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeVerdict]: ...
     @_builtins.property
@@ -600,10 +612,12 @@ class ExplainMembershipResponse(_message.Message):
         summary: _builtins.str = ...,
         moment: Global___Moment | None = ...,
         near_misses: _abc.Iterable[Global___NearMiss] | None = ...,
+        known_from_ms: _builtins.int = ...,
+        known_until_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["moment", b"moment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["member", b"member", "moment", b"moment", "near_misses", b"near_misses", "next_change_ms", b"next_change_ms", "nodes", b"nodes", "since_ms", b"since_ms", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_from_ms", b"known_from_ms", "known_until_ms", b"known_until_ms", "member", b"member", "moment", b"moment", "near_misses", b"near_misses", "next_change_ms", b"next_change_ms", "nodes", b"nodes", "since_ms", b"since_ms", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -73,6 +73,11 @@ class AggregateCriteria:
         self._codes = {match: codes for match, codes in self._codes.items() if match in read}
         self._plan = None
 
+    def known_of(self, criterion: AggregateTest) -> Known:
+        """The test of a single value, with what is known of it."""
+        kept = self._kept.get(criterion)
+        return known_of(criterion) if kept is None or kept.version != kept.measure.version else kept.known
+
     def pass_time(self, before: int, now: int) -> None:
         """Remember the events and dates that crossed an edge; `flips` looks at their people."""
         if not self._kept:

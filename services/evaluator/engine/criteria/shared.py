@@ -10,6 +10,7 @@ from ..bits import BitRows, Row
 from ..events import EventIndex
 from ..facts import AttributeChange, Ordinals, Property, Value
 from ..keys import Keys
+from ..measure import Known
 from ..sieve import sieves_of
 from ..sieves import Sieves
 from ..tree import (
@@ -191,6 +192,10 @@ class Criteria:
     def to_come(self, workspace: int, attribute: Property, ordinal: int) -> Sequence[int]:
         """When more is known of a property."""
         return self._attributes.to_come(workspace, attribute, ordinal)
+
+    def known_of(self, criterion: AggregateTest) -> Known:
+        """The test of a single value, with what is known of it."""
+        return self._aggregates.known_of(criterion)
 
     def is_active(self, criterion: Activity, ordinal: int) -> bool:
         """Whether the person has activity in one of the workspaces."""

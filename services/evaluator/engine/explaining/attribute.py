@@ -37,7 +37,8 @@ class Values:
     def timeline(self, criterion: AttributeTest) -> Timeline:
         test = criterion.test
         versions = versions_of(self._person, criterion.workspace, criterion.attribute)
-        return during(*_stretches([version for version in versions if test.holds(version.value) != test.missing]))
+        line = during(*_stretches([version for version in versions if test.holds(version.value) != test.missing]))
+        return line.within(_known_from(self._person, criterion), FAR)
 
     def finding(self, criterion: AttributeTest, *, wanted: bool) -> Held:
         return Held(self._person.value_of(criterion.workspace, criterion.attribute))
@@ -56,7 +57,7 @@ class Dates:
         within = [(version, date) for version, date in dated if date is not None and len(in_bounds(criterion.window, np.array([date])))]
         held, until = _stretches([version for version, _ in within])
         first, last = stays(criterion.window, np.array([date for _, date in within], np.int64))
-        return during(np.maximum(first, held), np.minimum(last, until))
+        return during(np.maximum(first, held), np.minimum(last, until)).within(_known_from(self._person, criterion), FAR)
 
     def finding(self, criterion: AttributeDate, *, wanted: bool) -> Held:
         return Held(self._person.value_of(criterion.workspace, criterion.attribute))
@@ -104,6 +105,10 @@ def _held(kind: PropertyKind, told: Sequence[tuple[int, Value | None]], present:
             return before, totals[1:]
         case _:
             return None, [value for _, value in told]
+
+
+def _known_from(person: Person, criterion: AttributeTest | AttributeDate) -> int:
+    return person.past.known_from.get((criterion.workspace, criterion.attribute), -FAR)
 
 
 def _time(change: tuple[int, Value | None]) -> int:

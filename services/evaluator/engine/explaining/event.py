@@ -6,7 +6,7 @@ from ..facts import Instants
 from ..tree import UNBOUNDED, EventCount
 from .findings import Cause, Counted
 from .person import Person
-from .timeline import Timeline, count_of, in_bounds, stays
+from .timeline import Edges, Timeline, in_bounds, stays
 
 
 class Counts:
@@ -14,8 +14,8 @@ class Counts:
         self._person = person
 
     def timeline(self, criterion: EventCount) -> Timeline:
-        instants, counts = count_of(*stays(criterion.window, self._times(criterion)))
-        return Timeline.of(instants, (counts >= criterion.at_least) & (counts <= criterion.at_most))
+        edges = Edges(*stays(criterion.window, self._times(criterion)))
+        return Timeline.of(edges.instants, (edges.numbers >= criterion.at_least) & (edges.numbers <= criterion.at_most))
 
     def finding(self, criterion: EventCount, *, wanted: bool) -> Counted:
         window, now = criterion.window, self._person.now
