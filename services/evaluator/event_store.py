@@ -229,7 +229,7 @@ class EventStore:
             columns = self._client.query(
                 "SELECT transform(attribute, {names:Array(String)}, range(length({names:Array(String)})), 0) AS which, mpid, "
                 "tupleElement(argMax(tuple(value), (time_ms, sequence, position)), 1), max(time_ms) "
-                f"{self._of_account('attributes', account_id)} AND workspace_id = {{workspace:Int64}} AND kind = {{kind:String}} "
+                f"{self._of_workspace('attributes', account_id)} AND kind = {{kind:String}} "
                 "AND attribute IN {names:Array(String)} GROUP BY attribute, mpid ORDER BY which",
                 parameters={"account": account_id, "workspace": workspace_id, "kind": kind, "names": chosen},
                 column_oriented=True,
@@ -250,7 +250,7 @@ class EventStore:
         are 0. Of more than so many only the latest; returns also the instant from which on they are all there."""
         rows = self._client.query(
             "SELECT input_id, type, name, time_ms, details, application_version, application_build, platform, os_version "
-            f"{self._of_account('events')} AND type IN {{types:Array(Int16)}} AND mpid = {{mpid:Int64}} "
+            f"{self._of_account('events', account_id)} AND type IN {{types:Array(Int16)}} AND mpid = {{mpid:Int64}} "
             f"AND time_ms >= {{since:Int64}} AND time_ms < {{before:Int64}} {_LATEST}",
             parameters={"account": account_id, "mpid": mpid, "types": sorted(types), "since": since_ms, "before": before_ms, "most": most},
         ).result_rows[::-1]
@@ -272,7 +272,7 @@ class EventStore:
         """(name, time, details) of the latest purchases and refunds of a person, or of the events that tell of a place, in the order of
         their times and messages."""
         rows = self._client.query(
-            f"SELECT name, time_ms, details {self._of_account('events')} AND workspace_id = {{workspace:Int64}} AND mpid = {{mpid:Int64}} "
+            f"SELECT name, time_ms, details {self._of_workspace('events', account_id)} AND mpid = {{mpid:Int64}} "
             f"AND {_PAYS if paying else _LOCATED} {_LATEST}",
             parameters={"account": account_id, "workspace": workspace_id, "mpid": mpid, "most": most},
         ).result_rows[::-1]
@@ -281,8 +281,7 @@ class EventStore:
     def sights_of(self, account_id: int, mpid: int, workspace_id: int, now_ms: int, most: int) -> list[int]:
         """The latest instants up to now at which something is known to have happened to a person, ascending."""
         instants = " UNION ALL ".join(
-            f"SELECT time_ms {self._of_account(table)} AND workspace_id = {{workspace:Int64}} AND mpid = {{mpid:Int64}}"
-            for table in _TABLES
+            f"SELECT time_ms {self._of_workspace(table, account_id)} AND mpid = {{mpid:Int64}}" for table in _TABLES
         )
         rows = self._client.query(
             f"SELECT DISTINCT time_ms FROM ({instants}) WHERE time_ms <= {{now:Int64}} ORDER BY time_ms DESC LIMIT {{most:UInt32}}",  # noqa: S608
@@ -333,7 +332,7 @@ class EventStore:
     def places_of(self, account_id: int, mpid: int, workspace_id: int) -> list[tuple[int, str]]:
         """(time, details) of the forgotten events of a person of which the place is kept."""
         rows = self._client.query(
-            f"SELECT time_ms, value {self._of_account('attributes')} AND workspace_id = {{workspace:Int64}} AND kind = {{kind:String}} "
+            f"SELECT time_ms, value {self._of_workspace('attributes', account_id)} AND kind = {{kind:String}} "
             "AND mpid = {mpid:Int64} ORDER BY sequence, position",
             parameters={"account": account_id, "workspace": workspace_id, "mpid": mpid, "kind": PLACE},
         ).result_rows
@@ -365,9 +364,7 @@ class EventStore:
 
     def seen(self, account_id: int, workspace_id: int, now_ms: int, *, first: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The first instant at which something is known of each person, or the last; and all that are later than `now_ms`."""
-        instants = " UNION ALL ".join(
-            f"SELECT mpid, time_ms {self._of_account(table, account_id)} AND workspace_id = {{workspace:Int64}}" for table in _TABLES
-        )
+        instants = " UNION ALL ".join(f"SELECT mpid, time_ms {self._of_workspace(table, account_id)}" for table in _TABLES)
         edge = "min" if first else "max"
         rows = self._client.query(
             f"SELECT mpid, {edge}(time_ms) FROM ({instants}) WHERE time_ms <= {{now:Int64}} GROUP BY mpid "  # noqa: S608
@@ -378,8 +375,8 @@ class EventStore:
 
     def places(self, account_id: int, workspace_id: int, now_ms: int) -> tuple[NDArray[np.int64], list[str], NDArray[np.int64]]:
         """Details with the place of each person at the latest time up to `now_ms`; and all that are later."""
-        located = f"{self._of_account('events', account_id)} AND workspace_id = {{workspace:Int64}} AND {_LOCATED}"
-        kept = f"{self._of_account('attributes', account_id)} AND workspace_id = {{workspace:Int64}} AND kind = '{PLACE}'"
+        located = f"{self._of_workspace('events', account_id)} AND {_LOCATED}"
+        kept = f"{self._of_workspace('attributes', account_id)} AND kind = '{PLACE}'"
         known = (
             f"SELECT mpid, time_ms, sequence, position, details {located} UNION ALL "
             f"SELECT mpid, time_ms, sequence, position, assumeNotNull(value) AS details {kept}"
@@ -396,7 +393,7 @@ class EventStore:
         self, account_id: int, workspace_id: int
     ) -> Iterator[tuple[NDArray[np.int64], Sequence[str], Sequence[str], NDArray[np.int64]]]:
         """(MPIDs, names, details, times) of all purchases and refunds, in parts."""
-        query = f"SELECT mpid, name, details, time_ms {self._of_account('events')} AND workspace_id = {{workspace:Int64}} AND {_PAYS}"
+        query = f"SELECT mpid, name, details, time_ms {self._of_workspace('events', account_id)} AND {_PAYS}"
         with self._client.query_column_block_stream(query, parameters={"account": account_id, "workspace": workspace_id}) as blocks:
             for mpids, names, details, times in blocks:
                 yield np.array(mpids, np.int64), names, details, np.array(times, np.int64)
@@ -500,6 +497,10 @@ class EventStore:
         hidden = self._hidden.get(account_id)
         counting = counted(self._tenures) + (f" AND NOT ({_hidden(hidden)})" if hidden else "")
         return f"FROM {self._layout.name(table)} WHERE account_id = {{account:Int64}} AND {counting}"
+
+    def _of_workspace(self, table: str, account_id: int) -> str:
+        """The same of a workspace, which is the parameter `workspace`."""
+        return f"{self._of_account(table, account_id)} AND workspace_id = {{workspace:Int64}}"
 
     def _identity(self) -> str:
         """What tells this store from every other: the id that its table of events got when it was made."""

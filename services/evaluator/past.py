@@ -16,15 +16,11 @@ _FROM_EVENTS = frozenset({_LAST_SEEN, _LOCATION, _LIFETIME_VALUE})
 _TOLD = (PropertyKind.USER_ATTRIBUTE, PropertyKind.DEVICE, PropertyKind.CONSENT, PropertyKind.ATTRIBUTION)
 EVENTS_MAX = 20_000  # of the past, which are looked at one by one
 
-EVENTS_MAX = 100_000  # of one person that are read, the latest ones
-
 Changes = dict[tuple[int, Property], list[tuple[int, Value | None]]]
 
 
 def past_of(store: EventStore, account_id: int, mpid: int, criteria: Collection[Criterion], now_ms: int, look_back_ms: int) -> Past:
     """For these criteria: a look-back more of events, and how the present values came to be."""
-    too_early = store.time_of(account_id, mpid, EVENTS_MAX)
-    known_from = None if too_early is None else too_early + 1
     types = {match.type for criterion in criteria for match in matches_of(criterion)}
     edge = now_ms - look_back_ms
     events, since = store.events_of(account_id, mpid, types, edge - look_back_ms, edge, EVENTS_MAX) if types else ({}, edge - look_back_ms)

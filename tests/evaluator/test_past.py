@@ -107,16 +107,3 @@ def test_of_what_follows_from_very_many_events_the_latest_is_told(store: EventSt
 def test_since_when_somebody_is_known_is_told_by_workspace(store: EventStore) -> None:
     assert past_of(store, 41, ANNA, [], 1_000, 300).heard == {SHOP: 50, CLUB: 100}
     assert past_of(store, 41, 77, [], 1_000, 300).heard == {}
-
-
-def test_of_somebody_with_too_many_events_the_latest_are_read(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    paid = AttributeTest(SHOP, TOTAL, ExistsTest())
-    bought = EventCount(Match(COMMERCE, None, frozenset({1})), Window(), 1)
-    whole = past_of(store, 41, ANNA, [paid, bought], 1_000, 450)
-    assert whole.known_from is None
-    monkeypatch.setattr("services.evaluator.past.EVENTS_MAX", 1)
-    past = past_of(store, 41, ANNA, [paid, bought], 1_800, 900)
-    assert past.known_from == 701
-    assert past.changes == {(SHOP, TOTAL): [(900, Decimal(-5))]}
-    assert past.events == {}
-    assert past.heard == whole.heard

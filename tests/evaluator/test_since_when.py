@@ -4,6 +4,7 @@ each at its own time, and a millisecond before it is not."""
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -225,10 +226,14 @@ def test_a_place_and_being_seen_are_known_since_events_that_are_forgotten(world:
     assert world.verdict(NEAR, mpid).since_ms == NOW - 66 * DAY
     assert world.verdict(SEEN_LATELY, mpid).since_ms == NOW - 63 * DAY + 1
     world.store.forget({NOW - 61 * DAY: [ACCOUNT]})
+    while world.store.is_deleting():
+        time.sleep(0.01)
     assert world.verdict(NEAR, mpid).since_ms == NOW - 65 * DAY, "of the place that is kept"
     assert world.verdict(SEEN_LATELY, mpid).since_ms == NOW - 63 * DAY + 1
     mpid = world.person([facts.Here(SHOP, NOW - 64 * DAY)], [visit(65, 52), visit(1, 53)])
     world.store.forget({NOW - 61 * DAY: [ACCOUNT]})
+    while world.store.is_deleting():
+        time.sleep(0.01)
     verdict = world.verdict(NEAR, mpid)
     assert (verdict.holds, verdict.since_ms) == (False, NOW - DAY)
     assert world.verdict(SEEN_LATELY, mpid).since_ms == NOW - DAY

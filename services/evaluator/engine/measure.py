@@ -190,12 +190,6 @@ class Measure:
         order = in_time(owners, times)
         return owners[order], labels[order]
 
-    def of_one(self, ordinal: int) -> tuple[Instants, Codes]:
-        """The times and the labels of all values of one person, in the order of the times and of their coming."""
-        owners, times, labels = self._histories.history(np.array([ordinal]))
-        order = in_time(owners, times)
-        return times[order], labels[order]
-
     def crossing(self, edges: Sequence[int], before: int, now: int) -> Ordinals:
         """Who has an entry with a date that crossed one of these edges."""
         if self._by_date is None or not edges:
@@ -224,10 +218,6 @@ class Measure:
         labels = np.array([self._label(entry) for entry in entries], np.int32)
         self._grow()
         return labels
-
-    def dates_of(self, labels: Codes) -> NDArray[np.int64]:
-        """The instants of these entries, a column for each window."""
-        return self._rows.of(labels)[1]
 
     def in_windows(self, labels: Codes, now: int) -> NDArray[np.bool_]:
         """Which of the entries count now, as far as their instants say."""

@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 FAR = 1 << 61  # further than any instant
 
 
@@ -29,12 +26,6 @@ class Window:
         if self.last is not None:
             last = min(last, self.last)
         return first, last
-
-    def bounds_at(self, instants: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The bounds at each of these."""
-        first = np.full(len(instants), -FAR) if self.oldest_ago is None else instants - self.oldest_ago
-        last = np.full(len(instants), FAR) if self.newest_ago is None else instants - self.newest_ago
-        return np.maximum(first, -FAR if self.first is None else self.first), np.minimum(last, FAR if self.last is None else self.last)
 
     def edges(self) -> list[int]:
         """Each `e` such that an instant t enters or leaves when now reaches `t + e`."""

@@ -135,15 +135,6 @@ SELECT count()
   FROM clusterAllReplicas('main', system.mutations)
   WHERE database = {database:String} AND NOT is_done;
 
--- time_of
--- {account} = 7
--- {later} = 100
--- {mpid} = -5
-SELECT time_ms
-  FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND mpid = {mpid:Int64}
-  ORDER BY time_ms DESC LIMIT 1 OFFSET {later:UInt64};
-
 -- identities_of
 -- {account} = 7
 -- {kinds} = ['identity', 'identity gone']
@@ -158,38 +149,59 @@ SELECT attribute, time_ms, value, kind
 -- {account} = 7
 -- {kind} = 'place'
 -- {mpid} = -5
-SELECT workspace_id, time_ms, value
+-- {workspace} = 71
+SELECT time_ms, value
   FROM audiences.attributes
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND kind = {kind:String} AND mpid = {mpid:Int64}
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND workspace_id = {workspace:Int64} AND kind = {kind:String} AND mpid = {mpid:Int64}
   ORDER BY sequence, position;
 
 -- events_of
 -- {account} = 7
 -- {before} = 2000
+-- {most} = 9
 -- {mpid} = -5
 -- {since} = 1000
 -- {types} = [1, 4]
 SELECT input_id, type, name, time_ms, details, application_version, application_build, platform, os_version
   FROM audiences.events
   WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type IN {types:Array(Int16)} AND mpid = {mpid:Int64} AND time_ms >= {since:Int64} AND time_ms < {before:Int64}
-  ORDER BY sequence, position;
+  ORDER BY time_ms DESC, sequence DESC, position DESC LIMIT {most:UInt32};
 
--- life_of
+-- life_of, what was paid
 -- {account} = 7
+-- {most} = 9
 -- {mpid} = -5
--- {since} = 0
-SELECT workspace_id, type, name, time_ms, details
+-- {workspace} = 71
+SELECT name, time_ms, details
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND mpid = {mpid:Int64}
-  ORDER BY sequence, position;
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND workspace_id = {workspace:Int64} AND mpid = {mpid:Int64} AND type = 3 AND name IN ('purchase', 'refund')
+  ORDER BY time_ms DESC, sequence DESC, position DESC LIMIT {most:UInt32};
 
--- change_times_of
+-- life_of, where it was
 -- {account} = 7
+-- {most} = 9
 -- {mpid} = -5
-SELECT DISTINCT workspace_id, time_ms
+-- {workspace} = 71
+SELECT name, time_ms, details
+  FROM audiences.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND workspace_id = {workspace:Int64} AND mpid = {mpid:Int64} AND position(details, '"location"') > 0 AND JSONHas(details, 'location', 'latitude') AND JSONHas(details, 'location', 'longitude')
+  ORDER BY time_ms DESC, sequence DESC, position DESC LIMIT {most:UInt32};
+
+-- sights_of
+-- {account} = 7
+-- {most} = 9
+-- {mpid} = -5
+-- {now} = 2000
+-- {workspace} = 71
+SELECT DISTINCT time_ms
+  FROM (SELECT time_ms
+  FROM audiences.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND workspace_id = {workspace:Int64} AND mpid = {mpid:Int64}
+  UNION ALL SELECT time_ms
   FROM audiences.attributes
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND mpid = {mpid:Int64}
-  ORDER BY time_ms;
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND workspace_id = {workspace:Int64} AND mpid = {mpid:Int64})
+  WHERE time_ms <= {now:Int64}
+  ORDER BY time_ms DESC LIMIT {most:UInt32};
 
 -- heard_of
 -- {account} = 7

@@ -5,7 +5,6 @@ from decimal import Decimal
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..aggregates import Signs, compared, made, sign_of, tested
 from ..measure import Numbers, fits

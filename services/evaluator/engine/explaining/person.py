@@ -14,6 +14,7 @@ from ..facts import EventContext, EventRows, Events, Instants, Ordinals, Propert
 from ..measure import Known, Measure
 from ..sieve import Sieve, SieveEntry
 from ..tree import Activity, AggregateTest, Match, Node
+from .timeline import Timeline
 
 
 class Past(NamedTuple):

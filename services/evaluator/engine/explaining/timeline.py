@@ -61,7 +61,7 @@ def constant(value: bool) -> Timeline:
 
 def combined(every: bool, parts: Sequence[Timeline]) -> Timeline:
     """True where all parts are true, or any of them."""
-    starts: Instants = sorted_unique(np.concatenate([np.empty(0, np.int64), *(part.starts for part in parts)]))
+    starts: Instants = np.unique(np.concatenate([np.empty(0, np.int64), *(part.starts for part in parts)]))
     values = np.full(len(starts) + 1, every)
     for part in parts:
         own = part.values[np.searchsorted(part.starts, starts, "right")]
