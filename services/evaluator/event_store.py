@@ -68,6 +68,15 @@ _READ_ROWS = 500_000  # that one query for several properties reads
 _VALUES = ["", *(kind.value for kind in (PropertyKind.DEVICE, PropertyKind.CONSENT, PropertyKind.ATTRIBUTION))]
 
 
+class Block(NamedTuple):
+    """Events: event i is of `series[codes[i]]`."""
+
+    series: list[Series]
+    codes: NDArray[np.int32]
+    mpids: NDArray[np.int64]
+    times_ms: NDArray[np.int64]
+
+
 class Recalled(NamedTuple):
     """Events of the past: event i is of `mpids[i]`, and sieve s takes `entries[s][which[i]]` of it. `arrivals` ascend as they came."""
 
@@ -198,25 +207,23 @@ class EventStore:
         ).result_rows
         return [(int(workspace_id), int(input_id)) for workspace_id, input_id in rows]
 
-    def events(self, account_id: int, since_ms: int) -> Iterator[tuple[Series, NDArray[np.int64], NDArray[np.int64]]]:
-        """(series, MPIDs, times) of the events from `since_ms` on; a series comes in one or more parts."""
+    def events(self, account_id: int, since_ms: int) -> Iterator[Block]:
+        """The events from `since_ms` on, in any order."""
         where = f"{self._of_account('events', account_id)} AND time_ms >= {{since:Int64}}"
         parameters = {"account": account_id, "since": since_ms}
         for hash_ in _HASHES:
             code = hash_.format("type, name, input_id")
-            kinds = self._client.query(f"SELECT DISTINCT {code}, type, name, input_id {where}", parameters=parameters).result_rows
-            series = {int(key): Series(int(input_id), int(type_), name) for key, type_, name, input_id in kinds}
-            if len(series) == len(kinds):
+            kinds = self._client.query(f"SELECT DISTINCT {code} AS code, type, name, input_id {where} ORDER BY code", parameters=parameters)
+            keys = np.array([key for key, *_ in kinds.result_rows], np.uint64)
+            series = [Series(int(input_id), int(type_), name) for _, type_, name, input_id in kinds.result_rows]
+            if (keys[1:] != keys[:-1]).all():
                 break
         else:
             raise RuntimeError("two kinds of events share a code of the event store")
         with self._client.query_np_stream(f"SELECT {code} AS code, mpid, time_ms {where}", parameters=parameters) as blocks:
             for block in blocks:
-                codes, mpids, times = _column(block, 0, np.uint64), _column(block, 1, np.int64), _column(block, 2, np.int64)
-                order = np.argsort(codes, kind="stable")
-                keys, starts = np.unique(codes[order], return_index=True)
-                for key, rows in zip(keys.tolist(), np.split(order, starts[1:]), strict=True):
-                    yield series[key], mpids[rows], times[rows]
+                codes = np.searchsorted(keys, _column(block, 0, np.uint64)).astype(np.int32)
+                yield Block(series, codes, _column(block, 1, np.int64), _column(block, 2, np.int64))
 
     def attributes(self, account_id: int) -> Iterator[tuple[int, Property | str, NDArray[np.int64], list[Value | None], NDArray[np.int64]]]:
         """(workspace, property, MPIDs, values, times): the latest value of each person; None where it was removed."""
@@ -237,7 +244,9 @@ class EventStore:
             which, mpids, times = (np.array(columns[place], np.int64) for place in (0, 1, 3)) if columns else (np.empty(0, np.int64),) * 3
             bounds = np.searchsorted(which, np.arange(len(chosen) + 1)).tolist()
             for attribute, start, end in zip(chosen, bounds, bounds[1:], strict=False):
-                values = [None if text is None else value_from(text) for text in columns[2][start:end]]
+                texts = columns[2][start:end]
+                read = {text: None if text is None else value_from(text) for text in set(texts)}  # equal values are one object
+                values = [read[text] for text in texts]
                 property_ = Property(PropertyKind(kind), attribute) if kind else attribute
                 yield workspace_id, property_, mpids[start:end], values, times[start:end]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 from muster.definition.v1 import audience_pb2, definition_pb2
@@ -34,6 +35,7 @@ from services.evaluator.engine.facts import (
     Ordinals,
     Series,
 )
+from services.evaluator.engine.keys import sorted_unique
 from services.evaluator.engine.sieve import Sieve, SieveEntry
 from services.evaluator.engine.tree import AttributeDate, AttributeTest, Match
 from services.evaluator.event_store import EventStore, Recalled
@@ -51,6 +53,7 @@ log = logs.get(__name__)
 DAY_MS = 86_400_000
 DEFAULT_LOOK_BACK_DAYS = 30
 ACTIVE = audience_pb2.AUDIENCE_STATE_ACTIVE
+LOADED_BLOCKS = 128  # of some 65,000 events: so many are sorted at once
 # A round that activates audiences stops after so many changes: each is written and published, and meanwhile nothing else is.
 ACTIVATED_CHANGES = 2_000_000
 # And after so long, with the piece that it has in hand: of one audience or of many.
@@ -178,8 +181,11 @@ class Population:
             ordinals = self.people.ordinals_of(row.partition, row.locals)
             ordinals = ordinals[self.people.mpids(ordinals) != RETIRED]
             self.engine.add_activity(row.workspace_id, self._first_seen(row.workspace_id, ordinals))
-        for series, mpids, times in store.events(self.account_id, now_ms - self.look_back_ms):
-            self.engine.load_events(series, self.people.find(mpids), times)
+        blocks = store.events(self.account_id, now_ms - self.look_back_ms)
+        while some := list(islice(blocks, LOADED_BLOCKS)):
+            codes, times = (np.concatenate([block[column] for block in some]) for column in (1, 3))
+            ordinals = np.concatenate([self.people.find(block.mpids) for block in some])
+            self.engine.load_history(some[0].series, codes, ordinals, times)
         for workspace_id, attribute, mpids, values, times in store.attributes(self.account_id):
             self.engine.load_attributes(workspace_id, attribute, self.people.find(mpids), values, times)
 
@@ -487,7 +493,7 @@ class Population:
         if len(ordinals) and (top := int(ordinals.max()) + 1) > len(seen):
             seen = np.concatenate([seen, np.zeros(max(top, 2 * len(seen)) - len(seen), bool)])
             self._active[workspace_id] = seen
-        new = np.unique(ordinals[~seen[ordinals]])
+        new = sorted_unique(ordinals[~seen[ordinals]])
         seen[new] = True
         return new
 

@@ -74,9 +74,9 @@ def columns(
 
 def rows_of(store: EventStore, account_id: int, since_ms: int = 0) -> list[tuple[Series, int, int]]:
     return sorted(
-        (series, mpid, time)
-        for series, mpids, times in store.events(account_id, since_ms)
-        for mpid, time in zip(mpids.tolist(), times.tolist(), strict=True)
+        (series[code], mpid, time)
+        for series, *columns in store.events(account_id, since_ms)
+        for code, mpid, time in zip(*(column.tolist() for column in columns), strict=True)
     )
 
 

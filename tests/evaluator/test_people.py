@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.chassis.partition import partition_of
+from services.evaluator.lookup import Lookup
 from services.evaluator.people import UNKNOWN, People
 
 mpids_lists = st.lists(st.lists(st.integers(-(2**63), 2**63 - 1).filter(bool), max_size=30), max_size=8)
@@ -34,6 +35,25 @@ def test_stored_pages_bring_back_the_same_ordinals(arrivals: list[list[int]]) ->
         after.load(page)
     everyone = np.array([mpid for arrival in arrivals for mpid in arrival], np.int64)
     assert after.find(everyone).tolist() == before.find(everyone).tolist()
+
+
+mpids_sets = st.sets(st.integers(-(2**63), 2**63 - 1))
+
+
+@given(mpids_sets, mpids_sets, st.data())
+def test_who_is_removed_is_found_no_more_and_all_others_are(first: set[int], then: set[int], data: st.DataObject) -> None:
+    lookup = Lookup(UNKNOWN)
+    known: dict[int, int] = {}
+    for turn, some in enumerate((first, then, first)):
+        new = np.array(sorted(some - known.keys()), np.int64)
+        lookup.enter(new, new // 3 + turn)
+        known |= {key: key // 3 + turn for key in new.tolist()}
+        gone = data.draw(st.sets(st.sampled_from(sorted(known)))) if known else set()
+        lookup.remove(np.array(sorted(gone), np.int64))
+        known = {key: value for key, value in known.items() if key not in gone}
+    asked = sorted({*first, *then, 0})
+    assert lookup.find(np.array(asked, np.int64)).tolist() == [known.get(key, UNKNOWN) for key in asked]
+    assert len(lookup) == len(known)
 
 
 def test_a_stranger_has_no_ordinal() -> None:

@@ -15,7 +15,7 @@ from .bits import BitRows, Row, count, ordinals_of, row_of
 from .compile import Compiled
 from .criteria.event import Touched
 from .criteria.shared import Criteria
-from .events import MOST_PEOPLE, EventIndex
+from .events import MOST_PEOPLE, Codes, EventIndex
 from .explain import Explanation, explain
 from .explaining.person import NO_PAST, Past, Person
 from .facts import AttributeChange, Changes, Estimate, EventContext, EventRows, Events, Instants, Ordinals, Property, Series, Value
@@ -70,6 +70,12 @@ class Engine:
         What they change in active audiences is reported by the next round."""
         self._make_room(ordinals)
         self._insert({series: EventRows(ordinals, times_ms, details, contexts, arrivals)})
+
+    def load_history(self, series: Sequence[Series], codes: Codes, ordinals: Ordinals, times_ms: Instants) -> None:
+        """The same for events of many series at once, of which nothing else is known: event i is of `series[codes[i]]`."""
+        self._make_room(ordinals)
+        own = np.array([self._index.code(one) for one in series], np.int32)
+        self._take(own[codes], ordinals, times_ms)
 
     def load_attributes(
         self, workspace_id: int, attribute: Property | str, ordinals: Ordinals, values: Sequence[Value | None], times_ms: Instants
@@ -292,5 +298,8 @@ class Engine:
         times = np.concatenate([columns.times_ms for columns in rows.values()])
         if sifted := self._sieves.sift(rows):
             codes, people, times = (np.concatenate(parts) for parts in zip((codes, people, times), *sifted, strict=True))
+        self._take(codes, people, times)
+
+    def _take(self, codes: Codes, people: Ordinals, times: Instants) -> None:
         self._index.insert(codes, people, times)
         self._criteria.touch(Touched(codes, people))

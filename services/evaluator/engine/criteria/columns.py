@@ -110,7 +110,10 @@ class ValueColumn:
         newest = _newest(ordinals, times)
         newest = newest[times[newest] >= self.held.times(ordinals[newest])]
         people = ordinals[newest]
-        codes = np.fromiter((self._code(values[at]) for at in newest.tolist()), np.int32, len(newest))
+        told = [values[at] for at in newest.tolist()]
+        objects = {id(value): value for value in told}  # many values that are read back are few objects
+        code_of = {key: self._code(value) for key, value in objects.items()}
+        codes = np.fromiter((code_of[id(value)] for value in told), np.int32, len(told))
         changed: Ordinals = people[self.held.codes(people) != codes]
         self.held.put(people, codes, times[newest])
         return changed
