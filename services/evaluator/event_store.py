@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 
 from services.evaluator.engine.details import Happening, Place, Subject
 from services.evaluator.engine.facts import EventContext, EventRows, Property, PropertyKind, Series, Value
-from services.evaluator.engine.sieve import Sieve, SieveEntry
 from services.evaluator.engine.strings import StringTest
+from services.evaluator.engine.tree import Match
 from services.evaluator.event_rows import GONE, HERE, PLACE, AttributeRow, attributes_table, batch_of, events_table, value_from, value_in
 from services.evaluator.event_tables import Layout, Tenure, counted, uncounted
 from services.evaluator.intake import EventColumns
+from services.evaluator.lookup import Lookup
 
 T = TypeVar("T", bound=np.generic)
 
@@ -55,6 +56,7 @@ _HASHES = (
     f"sipHash64Keyed((toUInt64({secrets.randbits(64)}), toUInt64({secrets.randbits(64)})), {{}})",
 )
 _GROUPS_MAX = 50_000  # with more different values than this, events are read one by one
+_WHOLE_TIMES = 4  # how many times as much may be different before values are looked for in it
 # Events that tell of a place.
 _LOCATED = (
     "position(details, '\"location\"') > 0 AND JSONHas(details, 'location', 'latitude') AND JSONHas(details, 'location', 'longitude')"
@@ -78,9 +80,12 @@ class Block(NamedTuple):
 
 
 class Recalled(NamedTuple):
-    """Events of the past: event i is of `mpids[i]`, and sieve s takes `entries[s][which[i]]` of it. `arrivals` ascend as they came."""
+    """Events of the past: event i is of `mpids[i]`, and what was asked for is in it as in `happenings[which[i]]`.
 
-    entries: list[list[Sequence[SieveEntry]]]
+    `arrivals` ascend as they came, where that was asked for. Parts of one answer have the same list of happenings, or each its own.
+    """
+
+    happenings: list[Happening]
     which: NDArray[np.int64]
     mpids: NDArray[np.int64]
     times_ms: NDArray[np.int64]
@@ -422,9 +427,11 @@ class EventStore:
 
     # --- the past, for filters
 
-    def recall(self, account_id: int, sieves: Sequence[Sieve], since_ms: int) -> Iterator[Recalled]:
-        """What the sieves take of the events from `since_ms` on. All are of one source and read the same subjects."""
-        match, subjects = sieves[0].match.source, sorted(sieves[0].subjects, key=repr)
+    def recall(
+        self, account_id: int, match: Match, subjects: Collection[Subject], since_ms: int, *, in_order: bool = True
+    ) -> Iterator[Recalled]:
+        """What the subjects are of the events of the match from `since_ms` on, whatever its filters."""
+        wanted = sorted(subjects, key=repr)
         where = f"{self._of_account('events', account_id)} AND type = {{type:Int16}} AND time_ms >= {{since:Int64}}"
         parameters: dict[str, Any] = {"account": account_id, "type": match.type, "since": since_ms}
         for index, input_id in enumerate(sorted(match.inputs)):
@@ -433,55 +440,68 @@ class EventStore:
             f" AND input_id IN ({', '.join(f'{{input{index}:Int64}}' for index in range(len(match.inputs)))})" if match.inputs else " AND 0"
         )
         if match.name is None:
-            yield from self._recall(sieves, subjects, where, parameters)
+            yield from self._recall(wanted, where, parameters, in_order=in_order)
             return
         names = [match.name] if isinstance(match.name, str) else self._names(match.name, where, parameters)
         for start in range(0, len(names), _CHOSEN_MAX):
             chosen = {f"name{index}": name for index, name in enumerate(names[start : start + _CHOSEN_MAX])}
             listed = ", ".join(f"{{{name}:String}}" for name in chosen)
-            yield from self._recall(sieves, subjects, f"{where} AND name IN ({listed})", {**parameters, **chosen})
+            yield from self._recall(wanted, f"{where} AND name IN ({listed})", {**parameters, **chosen}, in_order=in_order)
 
     def _names(self, test: StringTest, where: str, parameters: Mapping[str, Any]) -> list[str]:
         rows = self._client.query(f"SELECT DISTINCT name {where}", parameters=dict(parameters)).result_rows
         return [name for (name,) in rows if test.holds(name)]
 
-    def _recall(self, sieves: Sequence[Sieve], subjects: Sequence[Subject], where: str, parameters: dict[str, Any]) -> Iterator[Recalled]:
-        """Each different value is looked at once, on one of the events that have it; where there are too many of them, each event."""
-        keys = ", ".join(f"r{index}" for index in range(len(subjects))) or "''"
-        reduced = ", ".join(f"{_reduced(subject, parameters)} AS r{index}" for index, subject in enumerate(subjects)) or "'' AS r"
-        for hash_ in _HASHES:
-            code = hash_.format(keys)
-            groups = self._client.query(
-                f"SELECT {code}, any(details), {_any_context()} FROM (SELECT details, {', '.join(EventContext._fields)}, {reduced} "  # noqa: S608
-                f"{where}) GROUP BY {keys} SETTINGS max_rows_to_group_by = {_GROUPS_MAX}, group_by_overflow_mode = 'break'",
-                parameters=parameters,
-            ).result_rows
-            if len(groups) > _GROUPS_MAX:
-                yield from self._recall_each(sieves, where, parameters)
-                return
-            codes = np.array([group[0] for group in groups], np.uint64)
-            if len(np.unique(codes)) == len(codes):
+    def _recall(self, subjects: Sequence[Subject], where: str, parameters: dict[str, Any], *, in_order: bool) -> Iterator[Recalled]:
+        """Each different value is looked at once, on one of the events that have it.
+
+        What events tell is compared as a whole, which is quick; where too much of that is different, by the values; where there are too
+        many of them too, each event is looked at.
+        """
+        columns = ", ".join(_columns_of(subjects))
+        values = ", ".join(_reduced(subject, parameters) for subject in subjects) or "''"
+        for compared, source, most in (
+            (columns, f"SELECT {columns} {where} GROUP BY {columns}", _WHOLE_TIMES * _GROUPS_MAX),
+            (values, f"SELECT {columns} {where}", _GROUPS_MAX),
+        ):
+            grouped = self._grouped(subjects, compared, f"({source}) GROUP BY {values}", most, parameters)
+            if grouped is not None:
                 break
         else:
-            raise RuntimeError("two values of events share a code of the event store")
-        happenings = [Happening(details, EventContext(*context)) for _, details, *context in groups]
-        entries = [[sieve.entries(one) for one in happenings] for sieve in sieves]
-        chosen = [place for place in range(len(groups)) if any(found[place] for found in entries)]
-        order = np.argsort(codes)
-        only = f" AND {code} IN ({', '.join(str(codes[place]) for place in chosen)})" if len(chosen) <= _CHOSEN_MAX else ""
-        if not chosen:
+            yield from self._recall_each(where, parameters)
             return
-        with self._client.query_np_stream(
-            f"SELECT {code} AS code, mpid, time_ms, sequence, position FROM "  # noqa: S608
-            f"(SELECT mpid, time_ms, sequence, position, {reduced} {where}) WHERE 1{only}",
-            parameters=parameters,
-        ) as blocks:
+        code, numbers, happenings = grouped
+        arrival = ", sequence, position" if in_order else ""
+        with self._client.query_np_stream(f"SELECT {code} AS code, mpid, time_ms{arrival} {where}", parameters=parameters) as blocks:
             for block in blocks:
-                which = order[np.searchsorted(codes, _column(block, 0, np.uint64), sorter=order)]
+                which = numbers.find(_column(block, 0, np.uint64).view(np.int64))
                 mpids, times = _column(block, 1, np.int64), _column(block, 2, np.int64)
-                yield Recalled(entries, which, mpids, times, _arrivals(_column(block, 3, np.int64), _column(block, 4, np.int64)))
+                arrived = [_column(block, column, np.int64) for column in (3, 4)] if in_order else [np.zeros(len(mpids), np.int64)] * 2
+                yield Recalled(happenings, which, mpids, times, _arrivals(*arrived))
 
-    def _recall_each(self, sieves: Sequence[Sieve], where: str, parameters: dict[str, Any]) -> Iterator[Recalled]:
+    def _grouped(
+        self, subjects: Sequence[Subject], compared: str, source: str, most: int, parameters: dict[str, Any]
+    ) -> tuple[str, Lookup, list[Happening]] | None:
+        """A code of what is compared, and which happening each code stands for; None where there are more than `most`."""
+        columns = _columns_of(subjects)
+        known = ", ".join(f"any({name})" if name in columns else "''" for name in ("details", *EventContext._fields))
+        for hash_ in _HASHES:
+            code = hash_.format(compared)
+            groups = self._client.query(
+                f"SELECT groupUniqArray({code}), {known} FROM {source} "  # noqa: S608
+                f"SETTINGS max_rows_to_group_by = {most}, group_by_overflow_mode = 'break'",
+                parameters=parameters,
+            ).result_rows
+            codes = np.array([code for codes, *_ in groups for code in codes], np.uint64).view(np.int64)
+            if len(codes) > most:
+                return None
+            if len(np.unique(codes)) == len(codes):
+                numbers = Lookup(-1)
+                numbers.enter(codes, np.repeat(np.arange(len(groups)), [len(codes) for codes, *_ in groups]))
+                return code, numbers, [Happening(details, EventContext(*context)) for _, details, *context in groups]
+        raise RuntimeError("two values of events share a code of the event store")
+
+    def _recall_each(self, where: str, parameters: dict[str, Any]) -> Iterator[Recalled]:
         with self._client.query_column_block_stream(
             f"SELECT mpid, time_ms, sequence, position, details, {', '.join(EventContext._fields)} {where}",
             parameters=parameters,
@@ -490,9 +510,8 @@ class EventStore:
                 places: dict[tuple[str, ...], int] = {}
                 which = np.fromiter((places.setdefault(key, len(places)) for key in zip(*columns, strict=True)), np.int64, len(mpids))
                 happenings = [Happening(details, EventContext(*context)) for details, *context in places]
-                entries = [[sieve.entries(one) for one in happenings] for sieve in sieves]
                 arrivals = _arrivals(np.array(sequences, np.int64), np.array(positions, np.int64))
-                yield Recalled(entries, which, np.array(mpids, np.int64), np.array(times, np.int64), arrivals)
+                yield Recalled(happenings, which, np.array(mpids, np.int64), np.array(times, np.int64), arrivals)
 
     def _insert(self, table: str, rows: pa.Table) -> None:
         epochs = np.zeros(1 << 16, np.uint32)
@@ -570,8 +589,10 @@ def _reduced(subject: Subject, parameters: dict[str, Any]) -> str:
     )
 
 
-def _any_context() -> str:
-    return ", ".join(f"any({name})" for name in EventContext._fields)
+def _columns_of(subjects: Sequence[Subject]) -> list[str]:
+    """Those that the subjects are read from."""
+    contexts = [subject.name for subject in subjects if subject.place is Place.CONTEXT]
+    return [*(["details"] if len(contexts) < len(subjects) else []), *contexts] or ["type"]
 
 
 def _arrivals(sequences: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.int64]:

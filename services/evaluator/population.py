@@ -22,7 +22,7 @@ from services.evaluator.endings import NOBODY, Ended, Endings, Told, messages_of
 from services.evaluator.engine.audiences import Cycle
 from services.evaluator.engine.compile import Compiled, compile_definition
 from services.evaluator.engine.compiling.overrides import NO_TYPES, Types, types_of
-from services.evaluator.engine.details import Subject
+from services.evaluator.engine.details import Happening, Subject
 from services.evaluator.engine.engine import Engine
 from services.evaluator.engine.explain import Explanation
 from services.evaluator.engine.facts import (
@@ -31,14 +31,14 @@ from services.evaluator.engine.facts import (
     Estimate,
     EventContext,
     EventRows,
-    Instants,
     Ordinals,
     Series,
 )
 from services.evaluator.engine.keys import sorted_unique
+from services.evaluator.engine.reading import Reading
 from services.evaluator.engine.sieve import Sieve, SieveEntry
 from services.evaluator.engine.tree import AttributeDate, AttributeTest, Match
-from services.evaluator.event_store import EventStore, Recalled
+from services.evaluator.event_store import EventStore
 from services.evaluator.explanations import Teller
 from services.evaluator.intake import Arrived, EventColumns, columns_of
 from services.evaluator.journal import Entry, Standing, bitmap_of, locals_of
@@ -388,12 +388,38 @@ class Population:
         by_reading: dict[tuple[Match, frozenset[Subject]], list[Sieve]] = defaultdict(list)
         for sieve in self.engine.missing(*compiled):
             by_reading[sieve.match.source, sieve.subjects].append(sieve)
-        for sieves in by_reading.values():
-            recalled = self._store.recall(self.account_id, sieves, self.engine.now - self.look_back_ms) if self._store is not None else ()
-            parts = [(part, self.people.find(part.mpids)) for part in recalled]
-            for place, sieve in enumerate(sieves):
-                self.engine.fill(sieve, *_filling(parts, place))
+        for (source, subjects), sieves in by_reading.items():
+            self._read(source, subjects, sieves)
             yield
+
+    def _read(self, source: Match, subjects: frozenset[Subject], sieves: Sequence[Sieve]) -> None:
+        """Fill these sieves, all of which read the same of the past. People who are not known here are passed over."""
+        in_order = any(sieve.is_measure for sieve in sieves)
+        since = self.engine.now - self.look_back_ms
+        recalled = self._store.recall(self.account_id, source, subjects, since, in_order=in_order) if self._store is not None else ()
+        entries: list[list[Sequence[SieveEntry]]] = [[] for _ in sieves]
+        columns = [(np.empty(0, np.int64),) * 4]
+        told: list[Happening] | None = None
+        tables = 0
+        for part in recalled:
+            if part.happenings is not told:
+                told, start = part.happenings, len(entries[0])
+                tables += 1
+                for own, sieve in zip(entries, sieves, strict=True):
+                    own += [sieve.entries(one) for one in told]
+            ordinals = self.people.find(part.mpids)
+            known = slice(None) if (ordinals != UNKNOWN).all() else ordinals != UNKNOWN
+            columns.append((ordinals[known], part.times_ms[known], part.which[known] + start, part.arrivals[known]))
+        ordinals, times, which, arrivals = (np.concatenate(column) for column in zip(*columns, strict=True))
+        if in_order:
+            order = np.argsort(arrivals, kind="stable")
+            ordinals, times, which = ordinals[order], times[order], which[order]
+        for sieve, own in zip(sieves, entries, strict=True):
+            self.engine.fill(sieve, ordinals, times, which, own)
+        if tables <= 1:  # else there are too many different values to keep them all
+            reading = Reading(told or [], in_order)
+            reading.add(ordinals, times, which)
+            self.engine.keep(source, subjects, reading)
 
     def _define(self, turn: Turn) -> None:
         """Activate and deactivate what waits: as much as one round should change, and the rest in the next ones."""
@@ -521,26 +547,6 @@ def _inner_first(compiled: dict[int, Compiled]) -> list[int]:
         order += ready
         rest.difference_update(ready)
     return order
-
-
-Filling = tuple[Ordinals, Instants, NDArray[np.int64], list[Sequence[SieveEntry]]]
-
-
-def _filling(parts: Sequence[tuple[Recalled, Ordinals]], place: int) -> Filling:
-    """What the sieve at this place takes of the past, as Engine.fill wants it. People who are not known here are passed over."""
-    entries: list[Sequence[SieveEntry]] = []
-    columns = [(np.empty(0, np.int64),) * 4]
-    before: list[Sequence[SieveEntry]] | None = None
-    start = 0
-    for part, ordinals in parts:
-        if part.entries[place] is not before:
-            before, start = part.entries[place], len(entries)
-            entries += before
-        taken = np.fromiter(map(bool, before), np.bool_, len(before))[part.which] & (ordinals != UNKNOWN)
-        columns.append((ordinals[taken], part.times_ms[taken], part.which[taken] + start, part.arrivals[taken]))
-    ordinals, times, which, arrivals = (np.concatenate(column) for column in zip(*columns, strict=True))
-    order = np.argsort(arrivals, kind="stable")
-    return ordinals[order], times[order], which[order], entries
 
 
 def _groups(codes: NDArray[np.int32]) -> Iterable[tuple[int, NDArray[np.int64]]]:

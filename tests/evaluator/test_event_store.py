@@ -74,9 +74,9 @@ def columns(
 
 def rows_of(store: EventStore, account_id: int, since_ms: int = 0) -> list[tuple[Series, int, int]]:
     return sorted(
-        (series[code], mpid, time)
-        for series, *columns in store.events(account_id, since_ms)
-        for code, mpid, time in zip(*(column.tolist() for column in columns), strict=True)
+        (block.series[code], mpid, time)
+        for block in store.events(account_id, since_ms)
+        for code, mpid, time in zip(block.codes.tolist(), block.mpids.tolist(), block.times_ms.tolist(), strict=True)
     )
 
 
@@ -214,14 +214,14 @@ WRITTEN = [
 def past_of(store: EventStore, account_id: int, sieve: Sieve, since_ms: int = 0) -> list[tuple[int, int, list[SieveEntry]]]:
     """(MPID, time, entries) of what the sieve takes."""
     return sorted(
-        (mpid, time, list(part.entries[0][place]))
-        for part in store.recall(account_id, [sieve], since_ms)
+        (mpid, time, list(entries))
+        for part in store.recall(account_id, sieve.match.source, sieve.subjects, since_ms)
         for mpid, time, place in zip(part.mpids.tolist(), part.times_ms.tolist(), part.which.tolist(), strict=True)
-        if part.entries[0][place]
+        if (entries := sieve.entries(part.happenings[place]))
     )
 
 
-@pytest.mark.parametrize("groups", [50_000, 3])
+@pytest.mark.parametrize(("groups", "whole"), [(50_000, 4), (50_000, 0), (3, 4)])
 @pytest.mark.parametrize(
     "where",
     [
@@ -237,9 +237,10 @@ def past_of(store: EventStore, account_id: int, sieve: Sieve, since_ms: int = 0)
     ],
 )
 def test_the_past_of_a_filter_is_what_passes_when_looked_at_one_by_one(
-    store: EventStore, where: list[Filter], groups: int, monkeypatch: pytest.MonkeyPatch
+    store: EventStore, where: list[Filter], groups: int, whole: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_store, "_GROUPS_MAX", groups)
+    monkeypatch.setattr(event_store, "_WHOLE_TIMES", whole)
     contexts = [("", "", "iOS" if i % 2 else "", str(i)) for i in range(len(WRITTEN))]
     rows = len(WRITTEN)
     if not store.sources(25):
@@ -272,9 +273,10 @@ def test_events_of_one_instant_keep_the_order_in_which_they_came(store: EventSto
     for sequence, mpids in ((7, [1, 2, 1]), (5, [1, 2])):
         details = [f'{{"attributes":{{"level":"{sequence}.{i}"}}}}' for i in range(len(mpids))]
         store.insert(27, columns(mpids, [100] * len(mpids), [0] * len(mpids), sequence=sequence, details=details), [])
-    parts = list(store.recall(27, [Sieve(Match(1, None, frozenset({1})), LEVEL)], 0))
+    sieve = Sieve(Match(1, None, frozenset({1})), LEVEL)
+    parts = list(store.recall(27, sieve.match, sieve.subjects, 0))
     found = sorted(
-        (arrival, mpid, part.entries[0][place][0].value)
+        (arrival, mpid, sieve.entries(part.happenings[place])[0].value)
         for part in parts
         for arrival, mpid, place in zip(part.arrivals.tolist(), part.mpids.tolist(), part.which.tolist(), strict=True)
     )

@@ -15,13 +15,15 @@ from .bits import BitRows, Row, count, ordinals_of, row_of
 from .compile import Compiled
 from .criteria.event import Touched
 from .criteria.shared import Criteria
+from .details import Subject
 from .events import MOST_PEOPLE, Codes, EventIndex
 from .explain import Explanation, explain
 from .explaining.person import NO_PAST, Past, Person
 from .facts import AttributeChange, Changes, Estimate, EventContext, EventRows, Events, Instants, Ordinals, Property, Series, Value
+from .reading import Reading
 from .sieve import Sieve, SieveEntry, sieves_of
 from .sieves import Sieves
-from .tree import Criterion, Leaf, MemberOf, Node, criteria_of
+from .tree import Criterion, Leaf, Match, MemberOf, Node, criteria_of
 
 NOBODY: Ordinals = np.empty(0, np.int64)
 
@@ -98,6 +100,11 @@ class Engine:
         `sieve.entries` has them. Events without an entry may be left out."""
         self._make_room(ordinals)
         self._sieves.fill(sieve, ordinals, times_ms, which, entries)
+
+    def keep(self, source: Match, subjects: frozenset[Subject], reading: Reading) -> None:
+        """What the subjects are of all events of the match that the engine has, for other sieves that read the same: they need not be
+        filled while it is kept."""
+        self._sieves.keep(source, subjects, reading)
 
     def reads_details(self, series: Series) -> bool:
         """Whether a filter looks into the details and contexts of the series' events; where none does, they need not be given."""
@@ -212,6 +219,7 @@ class Engine:
         """Why this person is in or out now, since when, and when that changes by time alone. Changes nothing. Events further in the future
         than the index reaches are not seen; of the past, the engine itself knows the look-back and the present values."""
         self._criteria.settle(self.now)
+        self._sieves.bring_in(sieve for criterion in criteria_of(compiled.members) for sieve in sieves_of(criterion))
         criteria = self._criteria
         person = Person(
             self._index,

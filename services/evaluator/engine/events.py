@@ -7,7 +7,7 @@ Time is in milliseconds since the index's epoch, which lies shortly before the l
 is further in the future than that waits aside; what is older than the look-back is not kept.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,10 +143,12 @@ class EventIndex(Histories):
         self._code_of: dict[Series | Match, int] = {}
         self._free: list[int] = []  # codes of matches that are dropped
         self._by_series = SortedRuns()
+        self._aside: dict[Match, list[tuple[Labels, Instants]]] = {}  # people and times
 
     @property
     def nbytes(self) -> int:
-        return super().nbytes + self._by_series.nbytes
+        aside = sum(people.nbytes + times.nbytes for parts in self._aside.values() for people, times in parts)
+        return super().nbytes + self._by_series.nbytes + aside
 
     def code(self, series: Series | Match) -> int:
         """The number of the series here; a new one is entered."""
@@ -159,12 +161,25 @@ class EventIndex(Histories):
             self.series.append(series)
         return code
 
+    def put_aside(self, match: Match, people: NDArray[np.integer], times: Instants) -> None:
+        """Keep events that pass the match's filters where only `people_of` and `keys_of` find them: quickly done, quickly undone."""
+        self.version += 1
+        self._aside.setdefault(match, []).append((people.astype(np.int32), times))
+
+    def bring_in(self, match: Match) -> None:
+        """From now on, they are a series as any other."""
+        code = self.code(match)
+        for people, times in self._aside.pop(match, []):
+            self.insert(np.full(len(people), code, np.int32), people.astype(np.int64), times)
+
     def drop(self, matches: Collection[Match]) -> None:
         """Let go of the series of these matches, which nobody reads any more."""
-        codes = [self._code_of.pop(match) for match in matches]
+        self.version += 1
+        for match in matches:
+            self._aside.pop(match, None)
+        codes = [self._code_of.pop(match) for match in matches if match in self._code_of]
         if not codes:
             return
-        self.version += 1
         dropped = np.zeros(len(self.series), np.bool_)
         dropped[codes] = True
         self._by_series.keep(lambda keys, people: ~dropped[keys >> TIME_BITS])
@@ -181,17 +196,24 @@ class EventIndex(Histories):
             return [code for code in wanted if code is not None]
         return [code for code, series in enumerate(self.series) if match.reads(series)]
 
-    def people_in(self, codes: Sequence[int], first: int, last: int) -> list[Labels]:
-        """The people of these series' events with `first <= t <= last`, once per event."""
+    def people_of(self, match: Match, first: int, last: int) -> list[Labels]:
+        """The people of the match's events with `first <= t <= last`, once per event."""
+        aside = self._aside.get(match)
+        if aside is not None:
+            return [people[(times >= first) & (times <= last)] for people, times in aside]
+        codes = self.codes_of(match)
         lower, upper = self._since_epoch(first), self._since_epoch(last + 1)
         return [people for code in codes for _, people in self._by_series.between((code << TIME_BITS) + lower, (code << TIME_BITS) + upper)]
 
-    def keys_in(self, codes: Sequence[int], first: int, last: int, base: int) -> Keys:
-        """These series' events with `first <= t <= last` as keys, ascending: person << 34 | t - base. No event is before the base, or so
+    def keys_of(self, match: Match, first: int, last: int, base: int) -> Keys:
+        """The match's events with `first <= t <= last` as keys, ascending: person << 34 | t - base. No event is before the base, or so
         far after it that 34 bits don't hold it."""
         lower, upper = self._since_epoch(first), self._since_epoch(last + 1)
         found = [np.empty(0, np.int64)]
-        for code in codes:
+        for people, times in self._aside.get(match, []):
+            inside = (times >= first) & (times <= last)
+            found.append((people[inside].astype(np.int64) << TIME_BITS) + (times[inside] - base))
+        for code in self.codes_of(match):
             for keys, people in self._by_series.between((code << TIME_BITS) + lower, (code << TIME_BITS) + upper):
                 packed = people.astype(np.int64) << TIME_BITS
                 packed += keys
@@ -220,14 +242,20 @@ class EventIndex(Histories):
 
     def _drop_below(self, oldest: int) -> int:
         self.version += 1
+        self._keep_aside(lambda people, times: times >= oldest + self._epoch)
         self._by_series.drop_below(TIME_BITS, oldest)
         return super()._drop_below(oldest)
 
     def _clear(self, chosen: NDArray[np.bool_]) -> None:
         self.version += 1
         stays = np.append(~chosen, True)
+        self._keep_aside(lambda people, times: stays[np.minimum(people, len(chosen))])
         self._by_series.keep(lambda keys, people: stays[np.minimum(people, len(chosen))])
         super()._clear(chosen)
+
+    def _keep_aside(self, stays: Callable[[Labels, Instants], NDArray[np.bool_]]) -> None:
+        for parts in self._aside.values():
+            parts[:] = [(people[chosen], times[chosen]) for people, times in parts for chosen in [stays(people, times)]]
 
     def _since_epoch(self, instant: int) -> int:
         return min(max(instant - self._epoch, 0), HORIZON)

@@ -8,6 +8,7 @@ import numpy as np
 from services.evaluator.engine import Compiled, Engine
 from services.evaluator.engine.details import Happening
 from services.evaluator.engine.facts import EventContext, EventRows, Series
+from services.evaluator.engine.reading import Reading
 from tests.model.facts import Event
 
 to_json = msgspec.json.Encoder(decimal_format="number").encode
@@ -28,10 +29,14 @@ def rows_of(column: Sequence[tuple[int, Event]]) -> EventRows:
     )
 
 
-def fill(engine: Engine, past: Sequence[tuple[int, Event]], *compiled: Compiled) -> None:
-    """Let the engine have what is missing, from the past in the order in which it came."""
+def fill(engine: Engine, past: Sequence[tuple[int, Event]], *compiled: Compiled, keep: bool = False) -> None:
+    """Let the engine have what is missing, from the past in the order in which it came. `keep`: also for other filters of the same."""
     for sieve in engine.missing(*compiled):
         own = [(ordinal, event) for ordinal, event in past if sieve.match.source.reads(Series(event.input_id, event.type, event.name))]
         rows = rows_of(own)
         happenings = [Happening(*known) for known in zip(rows.details, rows.contexts, strict=True)]
         engine.fill(sieve, rows.ordinals, rows.times_ms, np.arange(len(own)), [sieve.entries(one) for one in happenings])
+        if keep:
+            reading = Reading(happenings, in_order=True)
+            reading.add(rows.ordinals, rows.times_ms, np.arange(len(own)))
+            engine.keep(sieve.match.source, sieve.subjects, reading)

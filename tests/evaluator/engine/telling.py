@@ -81,7 +81,7 @@ class Teller:
         """Let them have what these need of the past."""
         events = [(ordinal, fact) for ordinal, fact in self._past if isinstance(fact, facts.Event)]
         for place, engine in enumerate(engines):
-            past.fill(engine, [(ordinal, event) for ordinal, event in events if self.place(ordinal) == place], *compiled)
+            past.fill(engine, [(ordinal, event) for ordinal, event in events if self.place(ordinal) == place], *compiled, keep=True)
 
     def _shared(self, plain: Sequence[tuple[int, Fact]], engines: int) -> list[list[tuple[int, Fact]]]:
         """What each of so many engines is to hear of; all is kept."""

@@ -192,6 +192,22 @@ def test_what_drafts_left_is_let_go_of() -> None:
     assert engine.estimate(draft).size == 2
 
 
+def test_another_filter_of_the_same_values_is_filled_with_what_came_since() -> None:
+    past = [(1, told({"attributes": {"level": "gold"}})), (2, told({"attributes": {"level": "tin"}}))]
+    engine, gold = engine_with(past), compiled(d.event("buy", where=[GOLD]))
+    tin = compiled(d.event("buy", where=[attribute("level", d.text("equals", "tin"))]))
+    fill(engine, past, gold, keep=True)
+    rows = EventRows(np.array([3, 4]), np.array([NOW, NOW]), ['{"attributes":{"level":"tin"}}', '{"attributes":{"level":"gold"}}'], ())
+    engine.round(NOW, {Series(11, d.CUSTOM, "buy"): rows})
+    assert engine.missing(tin) == []
+    assert (engine.estimate(tin).size, engine.estimate(gold).size) == (2, 2)
+    assert engine.activate(1, tin).added.tolist() == [2, 3]
+    more = EventRows(np.array([5]), np.array([NOW]), ['{"attributes":{"level":"tin"}}'], ())
+    assert engine.round(NOW, {Series(11, d.CUSTOM, "buy"): more})[1].added.tolist() == [5]
+    engine.forget(NOW)
+    assert len(engine.missing(compiled(d.event("buy", where=[attribute("level", d.text("contains", "t"))])))) == 1
+
+
 def test_there_are_never_many_spare_filters() -> None:
     engine = engine_with([])
     drafts = [compiled(d.event("buy", where=[attribute("level", d.text("equals", str(n)))])) for n in range(SPARE + 20)]

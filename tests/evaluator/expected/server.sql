@@ -63,9 +63,10 @@ SELECT DISTINCT workspace_id, input_id
 -- events
 -- {account} = 7
 -- {since} = 1000
-SELECT DISTINCT cityHash64(type, name, input_id), type, name, input_id
+SELECT DISTINCT cityHash64(type, name, input_id) AS code, type, name, input_id
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND time_ms >= {since:Int64};
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND time_ms >= {since:Int64}
+  ORDER BY code;
 -- {account} = 7
 -- {since} = 1000
 SELECT cityHash64(type, name, input_id) AS code, mpid, time_ms
@@ -308,12 +309,13 @@ SELECT mpid, kind, value
 -- {name0} = 'signed up'
 -- {since} = 1000
 -- {type} = 1
-SELECT cityHash64(r0), any(details), any(application_version), any(application_build), any(platform), any(os_version)
-  FROM (SELECT details, application_version, application_build, platform, os_version, multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details)) AS r0
+SELECT groupUniqArray(cityHash64(details)), any(details), '', '', '', ''
+  FROM (SELECT details
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
-  GROUP BY r0
-  SETTINGS max_rows_to_group_by = 50000, group_by_overflow_mode = 'break';
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String})
+  GROUP BY details)
+  GROUP BY multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details))
+  SETTINGS max_rows_to_group_by = 200000, group_by_overflow_mode = 'break';
 -- {account} = 7
 -- {input0} = 711
 -- {input1} = 712
@@ -321,11 +323,9 @@ SELECT cityHash64(r0), any(details), any(application_version), any(application_b
 -- {name0} = 'signed up'
 -- {since} = 1000
 -- {type} = 1
-SELECT cityHash64(r0) AS code, mpid, time_ms, sequence, position
-  FROM (SELECT mpid, time_ms, sequence, position, multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details)) AS r0
+SELECT cityHash64(details) AS code, mpid, time_ms, sequence, position
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
-  WHERE 1 AND cityHash64(r0) IN (1);
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String});
 
 -- recall, by a test of names, with two subjects
 -- {account} = 7
@@ -344,12 +344,13 @@ SELECT DISTINCT name
 -- {name0} = 'signed up'
 -- {since} = 1000
 -- {type} = 1
-SELECT cityHash64(r0, r1), any(details), any(application_version), any(application_build), any(platform), any(os_version)
-  FROM (SELECT details, application_version, application_build, platform, os_version, multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details)) AS r0, multiIf(countSubstrings(details, concat('"', {k7:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k7:String}, '"')) = 1 AND JSONHas(details, {k7:String}), simpleJSONExtractRaw(details, {k7:String}), concat('\0', details)) AS r1
+SELECT groupUniqArray(cityHash64(details)), any(details), '', '', '', ''
+  FROM (SELECT details
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
-  GROUP BY r0, r1
-  SETTINGS max_rows_to_group_by = 50000, group_by_overflow_mode = 'break';
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String})
+  GROUP BY details)
+  GROUP BY multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details)), multiIf(countSubstrings(details, concat('"', {k7:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k7:String}, '"')) = 1 AND JSONHas(details, {k7:String}), simpleJSONExtractRaw(details, {k7:String}), concat('\0', details))
+  SETTINGS max_rows_to_group_by = 200000, group_by_overflow_mode = 'break';
 -- {account} = 7
 -- {input0} = 711
 -- {input1} = 712
@@ -358,11 +359,9 @@ SELECT cityHash64(r0, r1), any(details), any(application_version), any(applicati
 -- {name0} = 'signed up'
 -- {since} = 1000
 -- {type} = 1
-SELECT cityHash64(r0, r1) AS code, mpid, time_ms, sequence, position
-  FROM (SELECT mpid, time_ms, sequence, position, multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details)) AS r0, multiIf(countSubstrings(details, concat('"', {k7:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k7:String}, '"')) = 1 AND JSONHas(details, {k7:String}), simpleJSONExtractRaw(details, {k7:String}), concat('\0', details)) AS r1
+SELECT cityHash64(details) AS code, mpid, time_ms
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
-  WHERE 1 AND cityHash64(r0, r1) IN (1);
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String});
 
 -- recall, of all names
 -- {account} = 7
@@ -371,23 +370,22 @@ SELECT cityHash64(r0, r1) AS code, mpid, time_ms, sequence, position
 -- {k5} = 'level'
 -- {since} = 1000
 -- {type} = 4
-SELECT cityHash64(r0), any(details), any(application_version), any(application_build), any(platform), any(os_version)
-  FROM (SELECT details, application_version, application_build, platform, os_version, multiIf(countSubstrings(details, concat('"', {k5:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k5:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k5:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k5:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k5:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k5:String}), concat('\0', details)) AS r0
+SELECT groupUniqArray(cityHash64(details)), any(details), '', '', '', ''
+  FROM (SELECT details
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}))
-  GROUP BY r0
-  SETTINGS max_rows_to_group_by = 50000, group_by_overflow_mode = 'break';
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64})
+  GROUP BY details)
+  GROUP BY multiIf(countSubstrings(details, concat('"', {k5:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k5:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k5:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k5:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k5:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k5:String}), concat('\0', details))
+  SETTINGS max_rows_to_group_by = 200000, group_by_overflow_mode = 'break';
 -- {account} = 7
 -- {input0} = 711
 -- {input1} = 712
 -- {k5} = 'level'
 -- {since} = 1000
 -- {type} = 4
-SELECT cityHash64(r0) AS code, mpid, time_ms, sequence, position
-  FROM (SELECT mpid, time_ms, sequence, position, multiIf(countSubstrings(details, concat('"', {k5:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k5:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k5:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k5:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k5:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k5:String}), concat('\0', details)) AS r0
+SELECT cityHash64(details) AS code, mpid, time_ms, sequence, position
   FROM audiences.events
-  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}))
-  WHERE 1 AND cityHash64(r0) IN (1);
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64});
 
 -- recall, of too many different values
 -- {account} = 7
@@ -397,11 +395,25 @@ SELECT cityHash64(r0) AS code, mpid, time_ms, sequence, position
 -- {name0} = 'signed up'
 -- {since} = 1000
 -- {type} = 1
-SELECT cityHash64(r0), any(details), any(application_version), any(application_build), any(platform), any(os_version)
-  FROM (SELECT details, application_version, application_build, platform, os_version, multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details)) AS r0
+SELECT groupUniqArray(cityHash64(details)), any(details), '', '', '', ''
+  FROM (SELECT details
+  FROM audiences.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String})
+  GROUP BY details)
+  GROUP BY multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details))
+  SETTINGS max_rows_to_group_by = 0, group_by_overflow_mode = 'break';
+-- {account} = 7
+-- {input0} = 711
+-- {input1} = 712
+-- {k6} = 'level'
+-- {name0} = 'signed up'
+-- {since} = 1000
+-- {type} = 1
+SELECT groupUniqArray(cityHash64(multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details)))), any(details), '', '', '', ''
+  FROM (SELECT details
   FROM audiences.events
   WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND NOT (mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)) AND type = {type:Int16} AND time_ms >= {since:Int64} AND input_id IN ({input0:Int64}, {input1:Int64}) AND name IN ({name0:String}))
-  GROUP BY r0
+  GROUP BY multiIf(countSubstrings(details, concat('"', {k6:String}, '"')) = 0 AND position(details, '\\u') = 0 AND position(details, '\\/') = 0, '', countSubstrings(details, concat('"', {k6:String}, '"')) = 1 AND startsWith(details, '{"attributes":{') AND position(details, concat(concat('"', {k6:String}, '"'), ':')) > 0 AND position(details, concat(concat('"', {k6:String}, '"'), ':')) < position(details, '}') AND countSubstrings(substring(details, 1, position(details, concat(concat('"', {k6:String}, '"'), ':'))), '{') = 2 AND isValidJSON(details), simpleJSONExtractRaw(details, {k6:String}), concat('\0', details))
   SETTINGS max_rows_to_group_by = 0, group_by_overflow_mode = 'break';
 -- {account} = 7
 -- {input0} = 711

@@ -22,6 +22,7 @@ from ..work import Work
 Numbers = NDArray[np.int64]
 
 CELLS = 1 << 22  # people x matches that are looked at together: bounds the memory of a large round
+AT_ONCE = 1 << 20  # events that are counted in one go: bounds the memory, too
 COUNTS_BYTES = 1 << 26  # that are kept between activations
 SPARSE = 128  # with fewer than one event per so many people, sorting the events is quicker than an array over all people
 
@@ -53,7 +54,7 @@ class EventCriteria:
 
     def row(self, criterion: EventCount, now: int) -> Row:
         """For whom it is true now."""
-        people = self._index.people_in(self._index.codes_of(criterion.match), *criterion.window.bounds(now))
+        people = self._index.people_of(criterion.match, *criterion.window.bounds(now))
         if sum(map(len, people)) * SPARSE <= self._bits.people:
             return _row_of_few(people, criterion, self._bits.width)
         counts = self._counts.of(criterion, (now, self._index.version, self._bits.people), people)
@@ -223,6 +224,18 @@ def _row_of_few(people: list[Labels], criterion: EventCount, width: int) -> Row:
     return row_of(events[starts[(counts >= criterion.at_least) & (counts <= criterion.at_most)]].astype(np.int64), width)
 
 
+def _counted(events: list[Labels], everybody: int) -> NDArray[np.integer]:
+    """By ordinal, how many of these events are somebody's."""
+    counts = np.zeros(everybody, np.uint8)
+    for people in events:
+        for start in range(0, len(people), AT_ONCE):
+            np.add.at(counts, people[start : start + AT_ONCE].astype(np.intp), np.uint8(1))
+    if counts.sum(dtype=np.int64) == sum(map(len, events)):
+        return counts
+    wide = np.bincount(np.concatenate(events), minlength=everybody)  # somebody has more than a byte holds
+    return wide.astype(np.min_scalar_type(wide.max()))
+
+
 class _Counts:
     """Everybody's events in the windows that were asked for last. Audiences that are activated one after the other share windows."""
 
@@ -237,8 +250,7 @@ class _Counts:
             self._kept.clear()
         key = criterion.match, criterion.window
         if key not in self._kept:
-            counts = np.bincount(np.concatenate(events), minlength=state[2])
-            self._kept[key] = counts.astype(np.min_scalar_type(counts.max()))
+            self._kept[key] = _counted(events, state[2])
             while sum(kept.nbytes for kept in self._kept.values()) > COUNTS_BYTES and len(self._kept) > 1:
                 del self._kept[next(iter(self._kept))]
         return self._kept[key]

@@ -71,7 +71,7 @@ class SequenceCriteria:
 
         def keys_of(match: Match, first: int, last: int) -> Keys:
             if (match, first, last) not in read:
-                read[match, first, last] = self._index.keys_in(self._index.codes_of(match), first, last, base)
+                read[match, first, last] = self._index.keys_of(match, first, last, base)
             return read[match, first, last]
 
         return row_of(holders(criterion, keys_of, now, self._index.look_back), self._bits.width)
