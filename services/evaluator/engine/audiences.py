@@ -1,5 +1,6 @@
 """Memberships, kept right as the bits of criteria turn. Only people of whom a bit turned are looked at; audiences of one shape together."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, groupby
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from .bits import PLACE_BITS, PLACE_MASK, BitRows, Row, ordinals_of
 from .facts import Changes, Ordinals
-from .keys import Keys, expand, sorted_unique
+from .keys import Keys, expand, sorted_unique, starts_of_groups
 from .tree import Criterion, Node, Shape, form_of, leaves_of, shape_of
 
 Truth = NDArray[np.uint8]
@@ -44,14 +45,19 @@ class Audiences:
         self._bits = bits
         self._levels: list[_Level] | None = None
         self._asked: dict[int, list[Ordinals]] = {}
+        self._readers: defaultdict[int, set[int]] = defaultdict(set)  # of an audience: those that read it
 
     def put(self, audience: Audience, moved: Row) -> None:
         """A new audience, or a new definition of one; those who move by that are looked at in the audiences that read it."""
+        self._forget_reading(audience.id)
         self.known[audience.id] = audience
+        for inner in audience.member_of:
+            self._readers[inner].add(audience.id)
         self._levels = None
         self._ask_readers(audience.id, moved)
 
     def remove(self, audience_id: int) -> None:
+        self._forget_reading(audience_id)
         audience = self.known.pop(audience_id)
         self._levels = None
         self._asked.pop(audience_id, None)
@@ -85,9 +91,12 @@ class Audiences:
         return changes
 
     def _ask_readers(self, audience_id: int, people: Row) -> None:
-        for audience in self.known.values():
-            if audience_id in audience.member_of:
-                self._asked.setdefault(audience.id, []).append(ordinals_of(people))
+        for reader in self._readers.get(audience_id, ()):
+            self._asked.setdefault(reader, []).append(ordinals_of(people))
+
+    def _forget_reading(self, audience_id: int) -> None:
+        for inner in self.known[audience_id].member_of if audience_id in self.known else ():
+            self._readers[inner].discard(audience_id)
 
     def _by_level(self) -> list[list[Audience]]:
         """Every audience in a later level than those it reads."""
@@ -147,16 +156,16 @@ class _Level:
         return moved, self._changes(position, people, enters)
 
     def _changes(self, position: NDArray[np.int64], people: Ordinals, enters: NDArray[np.bool_]) -> dict[int, Changes]:
-        everyone = np.arange(len(self._audiences) + 1)
+        changed = position[starts_of_groups(position)]
         added, dropped = people[enters], people[~enters]
-        added_at = np.searchsorted(position[enters], everyone).tolist()
-        dropped_at = np.searchsorted(position[~enters], everyone).tolist()
+        added_at = [*np.searchsorted(position[enters], changed).tolist(), len(added)]
+        dropped_at = [*np.searchsorted(position[~enters], changed).tolist(), len(dropped)]
         changes = {}
-        for i, audience in enumerate(self._audiences):
+        for i, at in enumerate(changed.tolist()):
+            audience = self._audiences[at]
             change = Changes(added[added_at[i] : added_at[i + 1]], dropped[dropped_at[i] : dropped_at[i + 1]])
-            if change:
-                audience.size += len(change.added) - len(change.dropped)
-                changes[audience.id] = change
+            audience.size += len(change.added) - len(change.dropped)
+            changes[audience.id] = change
         return changes
 
 
