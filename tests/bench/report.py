@@ -13,9 +13,10 @@ ROOT = Path(__file__).parents[2]
 HEAD = """# Measured
 
 `make bench` measures all of this on one machine; this page was written by it (`.venv/bin/python -m tests.bench.report`). The machine has
-two cores that are shared with others, so seconds vary by half from day to day: what counts are the ratios, whose two sides are measured
-in one run, in turns. *Beside* is the other side of a comparison, *ratio* how many times the value it is. Wherever two sides are compared,
-their results are compared too, and the table says how many differ.
+two cores that are shared with others, who make everything last longer. What only computes (the engine, SQL, estimates, and whole rounds
+where they are compared) is therefore told in time of the processor, of all threads together; starts, messages and the whole pipeline by
+the clock. What counts are the ratios, whose two sides are measured in one run. *Beside* is the other side of a comparison, *ratio* how
+many times the value it is. Wherever two sides are compared, their results are compared too, and the table says how many differ.
 
 ![Events a second: the engine, and the same changes of memberships by other means](measured.svg)
 
@@ -23,6 +24,10 @@ The world of the engine: 1,000,000 people, 20,000,000 events of 200 names over 3
 hour to 30 days), rounds of 10,000 events; one core. A round changes about 124,000 memberships. *The plain key index* is the sorted-key
 index that the engine grew from, without store, commit and messages. SQL does the same rounds incrementally (insert, find whose count may
 have changed, count them again, find the audiences that change), or counts everybody anew.
+
+Estimates: drafts of one to five criteria on the same people and events, popular events more often, with the size of every node and the
+overlap with an audience. *Plain* ones read what the index has. *Filtered* ones read values of events: the first time of a filter that
+nobody asked for before, among them values that the event store has to be asked for; again with another number and window.
 """
 BARS = (
     ("the engine", "engine: events in rounds of 10,000", "value"),

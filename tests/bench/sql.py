@@ -8,7 +8,6 @@ millions of rows.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ import pyarrow as pa
 from muster.definition.v1 import definition_pb2 as pb
 
 from tests.bench.engine import SQL_ROUNDS, START, Ints, World
+from tests.bench.figure import processor_seconds
 
 Moves = set[tuple[int, int, int]]  # audience, ordinal, 1 entered or 0 left
 
@@ -128,9 +128,9 @@ def _rounds(world: World, take: Callable[[pa.Table, int, int, int], Moves]) -> t
     before, took, moves = START, [], []
     for number, (now, *columns) in enumerate(world.rounds[:SQL_ROUNDS], start=1):
         batch = _batch(*columns)
-        begin = time.perf_counter()
+        begin = processor_seconds()
         moves.append(take(batch, number, before, now))
-        took.append(time.perf_counter() - begin)
+        took.append(processor_seconds() - begin)
         before = now
     return float(np.median(took)), moves
 
@@ -154,9 +154,9 @@ def run_duckdb(world: World) -> SqlRun:
         filled = query.format(newest="any_value(counted)", **values).replace("UNION DISTINCT", "UNION")
         return filled.replace(" by_time ", " events ").replace(" by_person ", " events ")
 
-    begin = time.perf_counter()
+    begin = processor_seconds()
     connection.execute(f"CREATE TABLE counts AS {placed(FULL, now=START)}")
-    full = time.perf_counter() - begin
+    full = processor_seconds() - begin
 
     def take(batch: pa.Table, number: int, before: int, now: int) -> Moves:
         connection.register("batch", batch)
@@ -200,9 +200,9 @@ def run_store(world: World, folder: str) -> SqlRun:
                     filled = filled.replace(f"{clause} {name}{end}", f"{clause} bench.{name}{end}")
         return filled
 
-    begin = time.perf_counter()
+    begin = processor_seconds()
     client.command(f"INSERT INTO bench.counts SELECT id, ordinal, counted, 0 FROM ({placed(FULL, now=START)})")
-    full = time.perf_counter() - begin
+    full = processor_seconds() - begin
 
     def take(batch: pa.Table, number: int, before: int, now: int) -> Moves:
         client.command(f"CREATE OR REPLACE TABLE bench.batch ({columns}) ENGINE = Memory")
