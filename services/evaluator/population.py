@@ -453,6 +453,8 @@ class Population:
             id_: self.compile(audience.definition, audience.workspace_ids, audience.input_ids) for id_, audience in audiences.items()
         }
         waiting = _inner_first(compiled)
+        for audience_id, one in compiled.items() if part is not None else ():
+            self._begin(audience_id, one)
         for _ in self._recalls(*compiled.values()):
             if part is not None and part.is_over:
                 self._waiting |= audiences
@@ -464,7 +466,7 @@ class Population:
             for place, audience_id in enumerate(refused):
                 full = changes_max is not None and changed >= changes_max
                 full = full or (part is not None and part.is_over and bool(turn.changes))
-                if full or (part is not None and not self._prepared(audience_id, compiled[audience_id], part)):
+                if full or (part is not None and not self._preparing[audience_id].go_on(part)):
                     self._waiting |= {later: audiences[later] for later in [*waiting, *refused[place:]]}
                     return
                 told = self._told_of(audience_id) if audience_id in self._told else None
@@ -483,14 +485,14 @@ class Population:
             log.warning("audience_held", account_id=self.account_id, audience_id=audience_id)
             self._held[audience_id] = audiences[audience_id]
 
-    def _prepared(self, audience_id: int, compiled: Compiled, part: Slice) -> bool:
-        """Whether an audience can be activated at once."""
+    def _begin(self, audience_id: int, compiled: Compiled) -> None:
+        """Prepare an audience, or go on with that."""
         preparation = self._preparing.get(audience_id)
-        if preparation is None or preparation.compiled != compiled:
-            if preparation is not None:
-                preparation.end()
-            preparation = self._preparing[audience_id] = self.prepare(compiled)
-        return preparation.go_on(part)
+        if preparation is not None and preparation.compiled == compiled:
+            return
+        if preparation is not None:
+            preparation.end()
+        self._preparing[audience_id] = self.prepare(compiled)
 
     def _told_of(self, audience_id: int) -> Ordinals:
         parts = self._told[audience_id].items()

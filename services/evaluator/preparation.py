@@ -38,6 +38,7 @@ class Preparation:
         self.engine = engine
         self.compiled = compiled
         self._recall = recall
+        engine.reserve(compiled)  # or two that are prepared in turns might push out, over and over, what the other one had read
         criteria = dict.fromkeys(criterion for criterion in criteria_of(compiled.members) if not isinstance(criterion, MemberOf))
         self._waiting = deque(criteria)
         self._held: list[Criterion] = []
@@ -61,8 +62,9 @@ class Preparation:
         self._ended = True
 
     def let_go(self) -> bool:
-        """Whether it is over and holds nothing any more."""
+        """Whether it is over, and so holds nothing any more; not to be called again then."""
         if self._ended:
             while self._held:
                 self.engine.let_go(self._held.pop())
+            self.engine.give_back(self.compiled)
         return self._ended

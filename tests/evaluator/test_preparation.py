@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from muster.definition.v1 import definition_pb2
 from muster.evaluator.v1 import evaluator_service_pb2 as pb
 
 from services.evaluator import population, preparation
+from services.evaluator.engine import sieves
 from services.evaluator.engine.compile import Compiled
 from services.evaluator.engine.engine import Engine
 from services.evaluator.engine.tree import Criterion
@@ -149,3 +151,36 @@ async def test_an_audience_that_ends_while_it_is_taken_in_leaves_nothing(
         await home.until(lambda: not preparing())
         await home.until(lambda: not evaluator.rounds._accounts[ACCOUNT].population._preparations)
         assert not home.follower.members[1]
+
+
+async def test_two_that_are_prepared_in_turns_do_not_push_out_what_the_other_has_read(
+    home: Home, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparation, "SLICE_SECONDS", 0)
+    monkeypatch.setattr(sieves, "SPARE", 0)
+    filled = 0
+    fill = Engine.fill
+
+    def filling(engine: Engine, *args: Any) -> None:
+        nonlocal filled
+        filled += 1
+        fill(engine, *args)
+
+    monkeypatch.setattr(Engine, "fill", filling)
+
+    def coloured(*colours: str) -> definition_pb2.Definition:
+        nodes = [criterion(INSTALL) for _ in colours]
+        for node, colour in zip(nodes, colours, strict=True):
+            one = node.criterion.event.match.where.add(attribute=f"{colour} or not")  # each is read for itself
+            one.test.string.operator, one.test.string.value = definition_pb2.STRING_OPERATOR_EQUALS, colour
+        return definition_pb2.Definition(root=definition_pb2.Node(any=definition_pb2.Group(nodes=nodes)))
+
+    async with serving(home) as client:
+        await home.world.workspace()
+        await home.world.audience(1, definition_pb2.Definition(root=criterion(INSTALL)))
+        await home.world.events(happenings(clock.now_ms()))
+        await home.until(lambda: home.follower.members[1] == PEOPLE)
+        drafts = [coloured("red", "green", "blue"), coloured("black", "white", "grey")]
+        requests = [pb.EstimateRequest(definition=draft, workspace_ids=[WORKSPACE]) for draft in drafts]
+        await asyncio.gather(*(client.call("Estimate", request) for request in requests))
+        assert filled == 6

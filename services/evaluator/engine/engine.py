@@ -106,6 +106,14 @@ class Engine:
         filled while it is kept."""
         self._sieves.keep(source, subjects, reading)
 
+    def reserve(self, compiled: Compiled) -> None:
+        """What is filled for this definition stays until `give_back`, whatever else is asked for meanwhile."""
+        self._sieves.use(sieve for criterion in criteria_of(compiled.members) for sieve in sieves_of(criterion))
+
+    def give_back(self, compiled: Compiled) -> None:
+        """As often as it was reserved."""
+        self._sieves.release(sieve for criterion in criteria_of(compiled.members) for sieve in sieves_of(criterion))
+
     def reads_details(self, series: Series) -> bool:
         """Whether a filter looks into the details and contexts of the series' events; where none does, they need not be given."""
         return self._sieves.read(series)
