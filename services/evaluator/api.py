@@ -10,7 +10,6 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, S
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import grpc
 import numpy as np
 from grpc.aio import ServicerContext
 from muster.evaluator.v1 import evaluator_service_pb2 as pb
@@ -19,7 +18,7 @@ from muster.evaluator.v1 import evaluator_service_pb2_grpc as rpc
 from services.chassis.auth import account_of
 from services.chassis.client import Metadata
 from services.chassis.clock import Clock
-from services.chassis.errors import Invalid, NotFound, from_rpc_error
+from services.chassis.errors import Invalid, NotFound
 from services.chassis.partition import partition_of
 from services.evaluator import sums
 from services.evaluator.engine.compile import Malformed, Unsupported
@@ -105,9 +104,10 @@ class Evaluator(rpc.EvaluatorServiceServicer):
                 preparation.end()
 
     async def GetAudienceStatistics(self, request: pb.GetAudienceStatisticsRequest, context: Context) -> pb.AudienceStatistics:
-        account_id = account_of(context)
-        await self._rounds.ask(account_id, lambda account: _must_know(account, request.audience_id))
-        return (await self._statistics(account_id, [request.audience_id])).statistics[0]
+        statistics = (await self._statistics(account_of(context), [request.audience_id])).statistics
+        if not statistics:
+            raise _not_found(request.audience_id)
+        return statistics[0]
 
     async def ListAudienceStatistics(
         self, request: pb.ListAudienceStatisticsRequest, context: Context
@@ -123,12 +123,17 @@ class Evaluator(rpc.EvaluatorServiceServicer):
             return pb.MembersHeader(size=len(members), revision=active.revision if active is not None else 0), members
 
         async def own(of: Partitions) -> _Members:
+            close()  # what an earlier try opened
             return _Members(*await self._rounds.ask(account_of(context), lambda account: self._with_rounds(answer(account)), of=of))
 
         async def ask(stub: Any, metadata: Metadata) -> _Members:
             call = stub.ListMembers(request, metadata=metadata)
             opened.append(call)
             return _Members((await anext(aiter(call))).header, call)
+
+        def close() -> None:
+            while opened:
+                opened.pop().cancel()
 
         opened: list[Any] = []
         asked = asked_for(context.invocation_metadata())
@@ -143,8 +148,7 @@ class Evaluator(rpc.EvaluatorServiceServicer):
                     async for chunk in part.members:
                         yield chunk
         finally:
-            for call in opened:
-                call.cancel()
+            close()
 
     async def ListAudienceHistory(self, request: pb.ListAudienceHistoryRequest, context: Context) -> pb.ListAudienceHistoryResponse:
         step_ms = _STEPS_MS.get(request.step)
@@ -203,14 +207,7 @@ class Evaluator(rpc.EvaluatorServiceServicer):
             response: pb.ExplainMembershipResponse = await stub.ExplainMembership(request, metadata=metadata)
             return response
 
-        try:
-            parts = await self._parts(context, answer, ask, of=owner)
-        except grpc.aio.AioRpcError as error:
-            said = from_rpc_error(error)
-            if said.reason == ProfileNotFound.reason:
-                raise ProfileNotFound(said.message) from error
-            raise AudienceNotFound(said.message, audience_id=request.audience_id) from error
-        return parts[0]
+        return (await self._parts(context, answer, ask, of=owner))[0]
 
     async def _parts(
         self,
@@ -282,7 +279,11 @@ def _of_one(parts: list[_Members]) -> bool:
 
 def _must_know(account: Account, audience_id: int) -> None:
     if audience_id not in account.population.known:
-        raise AudienceNotFound(f"There is no audience {audience_id} in this account.", audience_id=audience_id)
+        raise _not_found(audience_id)
+
+
+def _not_found(audience_id: int) -> AudienceNotFound:
+    return AudienceNotFound(f"There is no audience {audience_id} in this account.", audience_id=audience_id)
 
 
 def _figures(statistics: pb.AudienceStatistics) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from muster.evaluator.v1 import evaluator_service_pb2_grpc as rpc
 from services.chassis import auth
 from services.chassis import log as logs
 from services.chassis.client import Metadata, Tokens
-from services.chassis.errors import PermissionDenied, Unavailable
+from services.chassis.errors import Invalid, MusterError, NotFound, PermissionDenied, Unavailable, from_rpc_error
 from services.chassis.server import MESSAGE_MAX_BYTES
 from services.evaluator.ownership import Ownership
 from services.evaluator.rounds import Rounds, Starting
@@ -29,6 +29,7 @@ P = TypeVar("P")
 _PARTITIONS = "muster-partitions"
 PATIENCE_SECONDS = 3.0
 _PAUSE_SECONDS = 0.1
+_FINAL = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)  # asking again changes nothing
 
 Partitions = frozenset[int]
 # Asks the evaluator of this stub, with this metadata.
@@ -55,6 +56,16 @@ def asked_for(metadata: Iterable[tuple[str, str | bytes]] | None) -> Partitions 
     if auth.SERVICE not in auth.caller().roles:
         raise NotAnEvaluator("A part of an answer is for evaluators only: leave the metadata muster-partitions out.")
     return frozenset(int(number) for number in str(named).split(",") if number)
+
+
+def _passed_on(error: grpc.aio.AioRpcError) -> MusterError:
+    """What another evaluator said, as if this one said it."""
+    said = from_rpc_error(error)
+    if said.code is grpc.StatusCode.INVALID_ARGUMENT:
+        refused: type[Invalid] = type("Refused", (Invalid,), {"reason": said.reason or Invalid.reason})
+        return refused(said.message, said.violations, **said.metadata)
+    missing: type[NotFound] = type("Missing", (NotFound,), {"reason": said.reason or NotFound.reason})
+    return missing(said.message, **said.metadata)
 
 
 class Peers:
@@ -91,7 +102,7 @@ class Peers:
     ) -> list[P]:
         """The answers that make up the whole, this process's first; or, with `of`, that of the owner of this partition alone.
 
-        `own` answers for this process. Raises PartitionUnowned; and, with `of`, what the owner says of something that it does not find.
+        `own` answers for this process, first in each try. Raises PartitionUnowned; and at once what another says of a wrong question.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + patience_seconds
@@ -104,8 +115,8 @@ class Peers:
             except (_NotYet, Starting, nats.errors.Error, TimeoutError) as fault:
                 why = str(fault)
             except grpc.aio.AioRpcError as error:
-                if of is not None and error.code() is grpc.StatusCode.NOT_FOUND:
-                    raise
+                if error.code() in _FINAL:
+                    raise _passed_on(error) from error
                 why = f"An evaluator answers {error.code().name}: {error.details()}"
             if loop.time() > end:
                 raise PartitionUnowned(why)
