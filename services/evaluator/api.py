@@ -261,8 +261,8 @@ class Evaluator(rpc.EvaluatorServiceServicer):
 
     def _moment(self) -> pb.Moment:
         rounds = self._rounds
-        lag_ms = self._clock.now_ms() - rounds.newest_receive_ms if rounds.pending and rounds.newest_receive_ms else 0
-        return pb.Moment(as_of_ms=rounds.as_of_ms, pending_messages=rounds.pending, lag_ms=max(0, lag_ms))
+        lag_ms = 0 if rounds.oldest_ms is None else max(0, self._clock.now_ms() - rounds.oldest_ms)
+        return pb.Moment(as_of_ms=rounds.as_of_ms, pending_messages=rounds.pending, lag_ms=lag_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ reconnection, a new consumer starts after the last message that was handed out. 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections import deque
 from collections.abc import Sequence
@@ -51,9 +52,20 @@ class StreamReader:
         self._remaining = 0
         self._heard = 0.0
         self._broken = True
+        self._behind = 0  # messages of the stream after the last one that came
+
+    @property
+    def pending(self) -> int:
+        """How many messages of the stream are not handed out yet, as far as it was heard."""
+        return len(self._buffer) + self._behind
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """When the first of them was published; None where it has not come yet."""
+        return self._buffer[0].publish_time_ms if self._buffer else None
 
     async def start(self, after: int) -> None:
-        """Begin after this sequence of the stream. Raises StreamReplaced."""
+        """Begin after this sequence of the stream; what waits there is known when this returns. Raises StreamReplaced."""
         info = await self._bus.jetstream.stream_info(EVENTS)
         if after > info.state.last_seq:
             raise StreamReplaced(
@@ -62,6 +74,10 @@ class StreamReader:
             )
         self._after = after
         self._bus.on_reconnect(self._break)
+        await self._reopen()
+        if self._behind:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), _HEARTBEAT_SECONDS)
 
     async def stop(self) -> None:
         """Forget the consumer."""
@@ -106,7 +122,7 @@ class StreamReader:
             self._subscription = await self._bus.connection.subscribe(
                 self._inbox, cb=self._receive, pending_msgs_limit=-1, pending_bytes_limit=-1
             )
-            await self._bus.jetstream.add_consumer(
+            consumer = await self._bus.jetstream.add_consumer(
                 EVENTS,
                 ConsumerConfig(
                     name=self._name,
@@ -119,7 +135,7 @@ class StreamReader:
                     num_replicas=1,
                 ),
             )
-            self._broken = False
+            self._broken, self._behind = False, consumer.num_pending or 0
             await self._ask()
         except (nats.errors.Error, TimeoutError, OSError) as error:
             log.warning("reader_not_open", error=repr(error))
@@ -169,6 +185,7 @@ class StreamReader:
         self._consumer_sequence = consumer_sequence
         self._remaining -= 1
         self._buffer.append(message)
+        self._behind = message.pending
         self._arrived.set()
 
 

@@ -92,7 +92,7 @@ class Rounds:
         self._built = asyncio.Event()
         self._accounts: dict[int, Account] = {}
         self._positions: dict[int, Position] = {}
-        self._inbox: list[tuple[Arrived, int]] = []  # decoded messages, with how many came after them
+        self._inbox: list[tuple[Arrived, int]] = []  # decoded messages, with the instant since when they wait
         self._waiting_rows = 0
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
@@ -109,8 +109,6 @@ class Rounds:
         self._news = asyncio.Condition()
         self.count = 0  # of the rounds that changed something
         self.as_of_ms = 0
-        self.pending = 0
-        self.newest_receive_ms = 0
 
     # --- the part
 
@@ -232,6 +230,18 @@ class Rounds:
         return len(self._owned) == self._settings.partitions
 
     @property
+    def pending(self) -> int:
+        """How many messages are not counted yet: those at hand, and those of the stream after them."""
+        return len(self._inbox) + (self._reader.pending if self._reader is not None else 0)
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """Since when the oldest of them waits; None where none does."""
+        if self._inbox:
+            return min(since for _, since in self._inbox)
+        return self._reader.oldest_ms if self._reader is not None else None
+
+    @property
     def positions(self) -> dict[int, Position]:
         """Where each partition stands after the last commit."""
         return self._positions
@@ -251,7 +261,7 @@ class Rounds:
             self._accounts.clear()
             self._first.clear()
             self._inbox.clear()
-            self._waiting_rows = self.pending = 0
+            self._waiting_rows = 0
             self._erasing = {}
             await self._ownership.give_up(given)
             taken = await self._take_over()
@@ -351,7 +361,7 @@ class Rounds:
                 except intake.Malformed as fault:
                     await self._bury(message, str(fault))
                     arrived = Arrived(partition, message.stream_sequence, "", 0, 0)
-                self._inbox.append((arrived, message.pending))
+                self._inbox.append((arrived, arrived.receive_time_ms or message.publish_time_ms))
                 self._waiting_rows += max(1, arrived.rows)
                 self._arrived.set()
 
@@ -383,8 +393,6 @@ class Rounds:
                 await self._write(commit)
                 log.debug("round_committed", rows=rows, compute_seconds=computed - began, commit_seconds=time.monotonic() - computed)
             self.as_of_ms = now_ms
-            self.pending = (batch[-1][1] if batch else self.pending if self._inbox else 0) + len(self._inbox)
-            self.newest_receive_ms = max((message.receive_time_ms for message in arrived), default=self.newest_receive_ms)
         if any(account.population.waits for account in self._accounts.values()):
             self._arrived.set()
         if commit.messages:

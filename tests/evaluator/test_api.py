@@ -22,6 +22,7 @@ from services.chassis.errors import from_rpc_error
 from services.chassis.server import GrpcServer
 from services.evaluator.api import Evaluator
 from services.evaluator.peers import Peers
+from services.evaluator.rounds import Rounds
 from tests.conftest import TOKEN_SECRET
 from tests.evaluator.conftest import Home
 from tests.evaluator.world import ACCOUNT, INSTALL, SESSION_START, WORKSPACE, Happening, criterion, seed_definition
@@ -273,3 +274,35 @@ async def test_since_when_is_told_from_what_the_store_keeps_of_the_past(home: Ho
         assert await since(1, 5) == now - 400 * 24 * HOUR
         assert await since(2, 5) == 0, "for the whole look-back there was a session in the 30 days before"
         assert await since(2, 6) == now - 20 * 24 * HOUR, "from 25 to 20 days ago there was none"
+
+
+async def test_how_far_an_answer_is_behind_is_the_age_of_the_oldest_that_waits(
+    home: Home, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = pb.GetAudienceStatisticsRequest(audience_id=1)
+    async with serving(home) as client:
+        await populated(home, clock)
+        moment = (await client.call("GetAudienceStatistics", request)).moment
+        assert (moment.pending_messages, moment.lag_ms) == (0, 0)
+    await clock.advance(3_600)
+    received = clock.now_ms()
+    await home.world.events([Happening(30, received, INSTALL)])
+    await clock.advance(5)
+    await home.world.events([Happening(31, received, INSTALL)])
+    await clock.advance(2)
+    held = asyncio.Event()
+    counted = Rounds._round
+
+    async def waits(rounds: Rounds) -> None:
+        await held.wait()
+        await counted(rounds)
+
+    monkeypatch.setattr(Rounds, "_round", waits)
+    async with serving(home) as client:
+        moment = (await client.call("GetAudienceStatistics", request)).moment
+        assert (moment.pending_messages, moment.lag_ms) == (2, 7_000), "what the stream holds when it begins"
+        await home.world.events([Happening(32, clock.now_ms(), INSTALL)])
+        held.set()
+        await home.until(lambda: len(home.follower.members[1]) == 22)
+        moment = (await client.call("GetAudienceStatistics", request)).moment
+        assert (moment.pending_messages, moment.lag_ms) == (0, 0)
