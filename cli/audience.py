@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import itertools
 import json
 import sys
@@ -27,6 +29,15 @@ app = typer.Typer(no_args_is_help=True, help="Who is to be reached, and who is."
 AudienceArgument = Annotated[int, typer.Argument(min=1, metavar="AUDIENCE", help="The number of the audience.")]
 DefinitionOption = Annotated[str, typer.Option("--definition", help="A file with the definition as JSON; `-` reads standard input.")]
 
+
+class Step(enum.StrEnum):
+    """How long a point of a history lasts."""
+
+    HOUR = "hour"
+    DAY = "day"
+
+
+_STEPS = {Step.HOUR: evaluator_pb.HISTORY_STEP_HOUR, Step.DAY: evaluator_pb.HISTORY_STEP_DAY}
 _NAMED_STATES = {word(name, "AUDIENCE_STATE_"): number for name, number in audience_pb2.AudienceState.items() if number}
 
 
@@ -205,10 +216,12 @@ def explain(
         console.print(f"     [dim]{escape('  '.join([f'[{node.node_id}]', *times]))}[/]", soft_wrap=True)
     console.print(f"\n{escape(answer.summary)}", soft_wrap=True)
     for near in answer.near_misses:
-        console.print(f"Missing: {escape(near.missing)}.", soft_wrap=True)
+        if near.missing not in answer.summary:
+            console.print(f"Missing: {escape(near.missing)}.", soft_wrap=True)
     for inner in (node.inner for node in answer.nodes if node.HasField("inner") and node.inner.active):
         console.print(f"Audience {inner.audience_id}: {escape(inner.summary)}", soft_wrap=True)
-    note(f"As of {when(answer.moment.as_of_ms)}.")
+    unknown = f" Nothing is said of the time before {when(answer.known_from_ms)}." if answer.known_from_ms and not answer.since_ms else ""
+    note(f"As of {when(answer.moment.as_of_ms)}.{unknown}")
 
 
 @app.command("estimate")
@@ -217,10 +230,11 @@ def estimate(
     definition: Annotated[str, typer.Option("--definition", help="Or a file with a definition as JSON; `-` reads standard input.")] = "",
     workspace: Annotated[list[int] | None, typer.Option(min=1, help="A workspace to read; may be repeated.")] = None,
     input_id: Annotated[list[int] | None, typer.Option("--input", min=1, help="An input to read; may be repeated. None: all.")] = None,
+    overlap: Annotated[int | None, typer.Option(min=1, metavar="AUDIENCE", help="Count also who is in this active audience too.")] = None,
     account: AccountOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Count who would be in an audience now, without saving or activating it."""
+    """Count who would be in an audience now, and in each of its parts, without saving or activating it."""
     if (audience is None) == (not definition):
         raise bad_input("Estimate what? Give the number of an audience, or --definition FILE with --workspace.")
     with Muster(Settings.load(), account) as muster:
@@ -231,7 +245,10 @@ def estimate(
             tree, workspaces, inputs = read_definition(definition), workspace or [], input_id or []
         if not workspaces:
             raise bad_input("Of which workspace? Give --workspace.")
-        request = evaluator_pb.EstimateRequest(definition=tree, workspace_ids=workspaces, input_ids=inputs)
+        _name_nodes(tree)
+        request = evaluator_pb.EstimateRequest(
+            definition=tree, workspace_ids=workspaces, input_ids=inputs, overlap_audience_id=overlap or 0
+        )
         answer = muster.call(muster.evaluator.Estimate, request, service="evaluator")
     if as_json:
         print_json(as_dict(answer))
@@ -241,10 +258,56 @@ def estimate(
         [
             ("size", count(answer.size) + share),
             ("candidates", count(answer.candidates)),
+            (f"also in {overlap}", count(answer.overlap) if overlap else ""),
             ("as of", when(answer.moment.as_of_ms)),
             ("behind by", f"{answer.moment.lag_ms} ms" if answer.moment.lag_ms else ""),
         ]
     )
+    console.print()
+    sizes = {node.node_id: count(node.size) for node in answer.nodes}
+    rows = [(sizes.get(node.id, ""), line) for node, line in zip(words.nodes(tree), words.lines(tree), strict=True)]
+    table(["size", "of those who could be in it"], rows, right=["size"])
+
+
+@app.command("history")
+def history(
+    audience: AudienceArgument,
+    by: Annotated[Step, typer.Option(help="A point for each hour or each day (UTC).")] = Step.HOUR,
+    account: AccountOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how the size of an audience changed: in the last 24 hours, or days."""
+    with Muster(Settings.load(), account) as muster:
+        request = evaluator_pb.ListAudienceHistoryRequest(audience_id=audience, step=_STEPS[by])
+        answer = muster.call(muster.evaluator.ListAudienceHistory, request, service="evaluator")
+    if as_json:
+        print_json(as_dict(answer))
+        return
+    rows = [(when(p.time_ms), count(p.size), count(p.adds), count(p.drops), _volatility(p)) for p in answer.points]
+    table(["from", "size", "adds", "drops", "volatility"], rows, right=["size", "adds", "drops", "volatility"])
+
+
+@app.command("watch")
+def watch(
+    audience: Annotated[list[int] | None, typer.Argument(min=1, metavar="[AUDIENCE]...", help="Their numbers; none: all.")] = None,
+    account: AccountOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow the sizes of audiences as they change, until Ctrl-C."""
+    told: dict[int, tuple[object, ...]] = {}
+    with Muster(Settings.load(), account) as muster, contextlib.suppress(KeyboardInterrupt):
+        request = evaluator_pb.WatchAudiencesRequest(audience_ids=audience or [])
+        for answer in muster.stream(muster.evaluator.WatchAudiences, request, service="evaluator"):
+            if as_json:
+                sys.stdout.write(json.dumps(as_dict(answer), ensure_ascii=False) + "\n")
+                sys.stdout.flush()
+                continue
+            for one in answer.statistics:
+                shown = [(name, said) for name, said in _figures(one) if name != "as of"]
+                if told.get(one.audience_id) != tuple(shown):  # what is said again only says that it still holds
+                    told[one.audience_id] = tuple(shown)
+                    figures = ", ".join(f"{name} {said}" for name, said in shown)
+                    console.print(f"{when(one.moment.as_of_ms)}  audience {one.audience_id}: {figures}", soft_wrap=True)
 
 
 def read_definition(source: str) -> definition_pb2.Definition:
@@ -313,7 +376,7 @@ def _figures(statistics: evaluator_pb.AudienceStatistics) -> list[tuple[str, obj
     return [
         ("size", count(statistics.size)),
         ("last 24 h", f"{count(statistics.adds)} added, {count(statistics.drops)} dropped"),
-        ("volatility", f"{statistics.volatility:.2f}" if statistics.HasField("volatility") else "-"),
+        ("volatility", _volatility(statistics)),
         ("as of", when(statistics.moment.as_of_ms)),
         ("cost", _cost(statistics.cost)),
     ]
@@ -322,6 +385,16 @@ def _figures(statistics: evaluator_pb.AudienceStatistics) -> list[tuple[str, obj
 def _cost(cost: evaluator_pb.Cost) -> str:
     share = f" ({cost.seconds / cost.seconds_of_all:.1%} of all)" if cost.seconds_of_all else ""
     return f"{cost.seconds:,.2f} s of the last hour{share}, {count(cost.looked_at)} looked at"
+
+
+def _volatility(of: evaluator_pb.AudienceStatistics | evaluator_pb.HistoryPoint) -> str:
+    return f"{of.volatility:.2f}" if of.HasField("volatility") else "-"
+
+
+def _name_nodes(definition: definition_pb2.Definition) -> None:
+    """An id for each node that has none, so that its size can be told."""
+    for number, node in enumerate(words.nodes(definition), 1):
+        node.id = node.id or f"line {number}"
 
 
 def _show(audience: audience_pb2.Audience, as_json: bool) -> None:

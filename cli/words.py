@@ -35,6 +35,18 @@ def lines(definition: pb.Definition) -> list[str]:
     return list(_node(definition.root, 0)) if definition.HasField("root") else ["(empty)"]
 
 
+def nodes(definition: pb.Definition) -> list[pb.Node]:
+    """The node of each line."""
+    return list(_nodes(definition.root)) if definition.HasField("root") else [definition.root]
+
+
+def _nodes(node: pb.Node) -> Iterator[pb.Node]:
+    yield node
+    exclude = [node.exclude.node] if node.HasField("exclude") else []
+    for inner in [*node.all.nodes, *node.any.nodes, *exclude]:
+        yield from _nodes(inner)
+
+
 def _node(node: pb.Node, depth: int) -> Iterator[str]:
     pad = _INDENT * depth
     match node.WhichOneof("kind"):

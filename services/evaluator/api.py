@@ -165,7 +165,16 @@ class Evaluator(rpc.EvaluatorServiceServicer):
         minutes, size = await self._rounds.minutes(account_id, request.audience_id, from_ms - from_ms % step_ms, to_ms)
         points = history(minutes, size, from_ms - from_ms % step_ms, to_ms, step_ms)
         return pb.ListAudienceHistoryResponse(
-            points=[pb.HistoryPoint(time_ms=point.time_ms, size=point.size, adds=point.adds, drops=point.drops) for point in points]
+            points=[
+                pb.HistoryPoint(
+                    time_ms=point.time_ms,
+                    size=point.size,
+                    adds=point.adds,
+                    drops=point.drops,
+                    volatility=volatility(point.size, point.adds, point.drops),
+                )
+                for point in points
+            ]
         )
 
     async def WatchAudiences(self, request: pb.WatchAudiencesRequest, context: Context) -> AsyncIterator[pb.WatchAudiencesResponse]:

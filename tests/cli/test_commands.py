@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import pytest
 from cli import devfile
 from services.chassis import auth
 from services.chassis.bus import Bus
-from tests.cli.running import Result, Run
+from tests.cli.running import ROOT, Result, Run
 from tests.fakes.waiting import eventually
 
 # Installed in the last 72 hours, and fewer than 3 sessions.
@@ -70,6 +73,23 @@ async def test_data_sent_to_a_new_input_is_seen_in_an_audience(live: Run, instal
     assert "1 or more in the last 72 hours" in live("audience", "explain", number, "--", members.out.strip()).out
     estimate = live("audience", "estimate", number, "--json").document
     assert (estimate["size"], estimate["candidates"]) == ("1", "1")
+    told = live("audience", "estimate", number, "--overlap", number).out
+    assert f"also in {number}" in told
+    assert [line.split()[0] for line in told.splitlines() if "install" in line or "session" in line] == ["1", "1"]
+    history = live("audience", "history", number, "--json").document["points"]
+    assert (history[-1]["size"], history[-1]["volatility"]) == ("1", 1.0)
+    assert "volatility" not in history[0]
+    assert "1.00" in live("audience", "history", number, "--by", "day").out
+    watching = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cli", "audience", "watch", str(number)),
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert watching.stdout is not None
+    assert f"audience {number}: size 1, last 24 h 1 added, 0 dropped" in (await watching.stdout.readline()).decode()
+    watching.send_signal(signal.SIGINT)
+    assert await watching.wait() == 0
     listed = live("audience", "list").out
     assert "New" in listed
     assert "active" in listed

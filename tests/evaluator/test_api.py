@@ -193,6 +193,14 @@ async def test_the_history_of_an_audience_comes_by_hour(home: Home, clock: Manua
         assert [(point.time_ms, point.size) for point in points] == [(start + n * HOUR, size) for n, size in enumerate([19, 19, 18, 18])]
         assert points[0].adds - points[0].drops == 19
         assert [(point.adds, point.drops) for point in points[1:]] == [(0, 0), (0, 1), (0, 0)]
+        assert [point.volatility for point in points[1:]] == [0, 1 / 18, 0]
+        day = 24 * HOUR
+        noon = start - start % day + 12 * HOUR
+        by_day = pb.ListAudienceHistoryRequest(audience_id=1, from_ms=noon - day, to_ms=noon + day, step=pb.HISTORY_STEP_DAY)
+        days = (await client.call("ListAudienceHistory", by_day)).points
+        assert [(point.time_ms, point.size) for point in days] == [(start - start % day + n * day, 18 * (n >= 0)) for n in (-1, 0, 1)]
+        assert not days[0].HasField("volatility"), "nobody was in it"
+        assert (days[1].adds - days[1].drops, days[1].volatility) == (18, (days[1].adds + days[1].drops) / 18)
         request.to_ms = start
         assert (await failure(client.call("ListAudienceHistory", request))).code == grpc.StatusCode.INVALID_ARGUMENT
 
