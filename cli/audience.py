@@ -211,9 +211,10 @@ def explain(
         return
     for node in answer.nodes:
         found = f"{node.subject}: {node.value or 'nothing known'}; asked: {node.bound}" if node.subject else node.bound
-        console.print(f"{'yes' if node.holds else 'no ':3}  {escape(found)}", soft_wrap=True)
+        pad = "  " * node.depth
+        console.print(f"{'yes' if node.holds else 'no ':3}  {pad}{escape(found)}", soft_wrap=True)
         times = [f"{word} {when(at)}" for word, at in (("since", node.since_ms), ("changes", node.next_change_ms)) if at]
-        console.print(f"     [dim]{escape('  '.join([f'[{node.node_id}]', *times]))}[/]", soft_wrap=True)
+        console.print(f"     {pad}[dim]{escape('  '.join([f'[{node.node_id}]', *times]))}[/]", soft_wrap=True)
     console.print(f"\n{escape(answer.summary)}", soft_wrap=True)
     for near in answer.near_misses:
         if near.missing not in answer.summary:

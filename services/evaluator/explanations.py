@@ -14,11 +14,13 @@ from services.evaluator.engine.explaining.findings import Active, Counted, Findi
 from services.evaluator.words import (
     asked_of,
     bound_of,
+    deep_nodes_of,
     duration_words,
     events_words,
     held_value,
     held_words,
     instant_words,
+    more_words,
     nodes_of,
     period_of,
     step_words,
@@ -38,12 +40,12 @@ class Teller:
 
     def response(self, audience: audience_pb2.Audience, explanation: Explanation, moment: pb.Moment) -> pb.ExplainMembershipResponse:
         """Each node with its verdict, and the whole in a few sentences."""
-        nodes = nodes_of(audience.definition.root)
+        nodes = deep_nodes_of(audience.definition.root)
         return pb.ExplainMembershipResponse(
             member=explanation.member,
             since_ms=explanation.since_ms or 0,
             next_change_ms=explanation.next_change_ms or 0,
-            nodes=[self._node(node, explanation.nodes[node.id]) for node in nodes if node.id in explanation.nodes],
+            nodes=[self._node(node, depth, explanation.nodes[node.id]) for node, depth in nodes if node.id in explanation.nodes],
             summary=self.summary(audience, explanation),
             moment=moment,
             near_misses=self._near_misses(audience, explanation),
@@ -71,9 +73,13 @@ class Teller:
 
     # --- nodes and near misses
 
-    def _node(self, node: definition_pb.Node, verdict: Verdict) -> pb.NodeVerdict:
+    def _node(self, node: definition_pb.Node, depth: int, verdict: Verdict) -> pb.NodeVerdict:
         told = pb.NodeVerdict(
-            node_id=node.id, holds=verdict.holds, since_ms=verdict.since_ms or 0, next_change_ms=verdict.next_change_ms or 0
+            node_id=node.id,
+            holds=verdict.holds,
+            since_ms=verdict.since_ms or 0,
+            next_change_ms=verdict.next_change_ms or 0,
+            depth=depth,
         )
         match node.WhichOneof("kind"):
             case "criterion":
@@ -107,8 +113,11 @@ class Teller:
         return told
 
     def _missing(self, criterion: definition_pb.Criterion | None, miss: Miss) -> str:
-        """What would have to happen: `1 more purchase by 2026-12-03 13:00 UTC`; where that is no number, why it is not so."""
+        """What would have to happen: `1 more purchase by 2026-12-03 13:00 UTC`, `19.90 more of the lifetime value`; where that is no
+        number, why it is not so."""
         finding = miss.finding
+        if criterion is not None and isinstance(finding, Held) and (more := more_words(criterion, finding.value, wanted=miss.wanted)):
+            return more
         if criterion is None or not isinstance(finding, Counted):
             return self._reason(criterion, finding, wanted=miss.wanted)
         ways, match = [], _counted(criterion).match

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from math import ceil, floor
 
+import numpy as np
 from google.type import date_pb2
 from muster.definition.v1 import definition_pb2 as pb
 from muster.ingest.v1 import event_type_pb2, identity_pb2
 
-from services.evaluator.engine.facts import Value
+from services.evaluator.engine.criteria.columns import EXACT
+from services.evaluator.engine.facts import Point, Value
+from services.evaluator.engine.values import NearTest
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _VALUE_MAX = 100
@@ -67,6 +72,7 @@ _LISTS = {
     pb.LIST_OPERATOR_NOT_INCLUDES: ("include {}", True),
     pb.LIST_OPERATOR_PARTIAL_MATCH: ("have an entry with {} in it", False),
 }
+_ADDED = (pb.AGGREGATE_FUNCTION_SUM, pb.AGGREGATE_FUNCTION_COUNT, pb.AGGREGATE_FUNCTION_DISTINCT_COUNT)
 _PRESENCES = {
     pb.PRESENCE_OPERATOR_EXISTS: ("exist", False),
     pb.PRESENCE_OPERATOR_NOT_EXISTS: ("exist", True),
@@ -76,8 +82,13 @@ _PRESENCES = {
 
 def nodes_of(node: pb.Node) -> list[pb.Node]:
     """The node and all below it."""
+    return [one for one, _ in deep_nodes_of(node)]
+
+
+def deep_nodes_of(node: pb.Node, depth: int = 0) -> list[tuple[pb.Node, int]]:
+    """The same, each with how deep it lies."""
     inner = [*node.all.nodes, *node.any.nodes, *([node.exclude.node] if node.HasField("exclude") else [])]
-    return [node, *(deeper for part in inner for deeper in nodes_of(part))]
+    return [(node, depth), *(deeper for part in inner for deeper in deep_nodes_of(part, depth + 1))]
 
 
 # --- criteria
@@ -139,7 +150,7 @@ def asked_of(criterion: pb.Criterion, *, wanted: bool = True) -> str:
             return asked(pb.ValueTest(date=pb.DateTest(when=criterion.seen.when)), wanted=wanted)
         case "location" if criterion.location.HasField("near"):
             near = criterion.location.near
-            return f"{'' if wanted else 'not '}be within {near.distance_metres:g} m of {near.latitude:g}, {near.longitude:g}"
+            return f"{'' if wanted else 'not '}be within {near.distance_metres:,.10g} m of {near.latitude:g}, {near.longitude:g}"
         case "location":
             return f"{'' if wanted else 'not '}be {quoted(criterion.location.place.value)}"
         case "consent":
@@ -292,6 +303,8 @@ def held_value(criterion: pb.Criterion, value: Value | None) -> str:
             return "given" if value else "not given"
         case "lifetime_value" if value is None:
             return "0"
+        case "location" if isinstance(value, Point):
+            return f"{value_words(value)}, at {distance_words(criterion.location.near, value)}"
         case _:
             return value_words(value)
 
@@ -301,7 +314,51 @@ def held_words(criterion: pb.Criterion, value: Value | None) -> str:
     kind = criterion.WhichOneof("kind")
     if kind in ("seen", "consent", "lifetime_value") and (words := held_value(criterion, value)):
         return f"is {words}"
+    if isinstance(value, Point):
+        return f"is at {distance_words(criterion.location.near, value)}"
     return "is not known" if value is None else f"is {quoted(value)}"
+
+
+def distance_words(near: pb.Near, point: Point) -> str:
+    """`2,300 m`: how far it is from there, rounded up where that is too far, else down."""
+    there = NearTest(near.latitude, near.longitude, near.distance_metres)
+    metres = float(there.distances(np.array([point.latitude]), np.array([point.longitude]))[0])
+    return f"{floor(metres) if there.holds(point) else ceil(metres):,} m"
+
+
+def more_words(criterion: pb.Criterion, value: Value | None, *, wanted: bool) -> str:
+    """`19.90 more of the lifetime value`: how much is missing of a sum or a count, or is too much; empty where nothing adds up."""
+    if criterion.HasField("lifetime_value"):
+        test, whole = criterion.lifetime_value.test, False
+    elif criterion.aggregate.function in _ADDED and criterion.aggregate.test.HasField("number"):
+        test, whole = criterion.aggregate.test.number, criterion.aggregate.function != pb.AGGREGATE_FUNCTION_SUM
+        if whole and test.comparison in (pb.COMPARISON_EQUAL, pb.COMPARISON_NOT_EQUAL) and Decimal(test.value) % 1:
+            return ""  # no number of things is that
+    else:
+        return ""
+    number, ways = Decimal(str(value or 0)), []
+    for end, included, words in _ends_of(test, wanted=wanted):
+        missing = EXACT.subtract(end, number) if words == "more" else EXACT.subtract(number, end)
+        if whole:  # things are not cut
+            missing = Decimal(ceil(missing) if included else floor(missing) + 1)
+        if missing > 0:
+            ways.append(f"{'' if included or whole else 'more than '}{missing:f} {words}")
+    return f"{', or '.join(ways)} of {subject_of(criterion)}" if ways else ""
+
+
+def _ends_of(test: pb.NumberTest, *, wanted: bool) -> list[tuple[Decimal, bool, str]]:
+    """The ends of the numbers that pass, or fail: each with whether it is one of them, and what a number on its other side has of it."""
+    low, high = Decimal(test.value), Decimal(test.upper or test.value)
+    positive = test.comparison != pb.COMPARISON_NOT_EQUAL
+    match test.comparison:
+        case pb.COMPARISON_LESS | pb.COMPARISON_GREATER_OR_EQUAL:
+            return [(low, True, "more") if wanted == (test.comparison == pb.COMPARISON_GREATER_OR_EQUAL) else (low, False, "too much")]
+        case pb.COMPARISON_GREATER | pb.COMPARISON_LESS_OR_EQUAL:
+            return [(low, False, "more") if wanted == (test.comparison == pb.COMPARISON_GREATER) else (low, True, "too much")]
+        case _ if wanted == positive:
+            return [(low, True, "more"), (high, True, "too much")]
+        case _:
+            return [(high, False, "more"), (low, False, "too much")]
 
 
 def value_words(value: Value | None) -> str:

@@ -14,6 +14,7 @@ from muster.evaluator.v1 import evaluator_service_pb2 as evaluator_pb
 from muster.ingest.v1 import event_type_pb2, identity_pb2
 
 from services.evaluator.engine import Compiled, Engine, Series, compile_definition
+from services.evaluator.engine.explaining import winners
 from services.evaluator.engine.facts import EVERYWHERE, Point, Property, PropertyKind, Value, consent, identity
 from services.evaluator.explanations import Teller
 from tests.evaluator.engine import definitions as d
@@ -187,6 +188,52 @@ def test_a_count_is_told_as_one_however_it_is_written() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("function", "test", "words"),
+    [
+        ("SUM", d.number(">=", "100.00"), "19.90 more of the sum of price of purchases"),
+        ("SUM", d.number(">", "100"), "more than 19.9 more of the sum of price of purchases"),
+        ("SUM", d.number("<", "80"), "more than 0.1 too much of the sum of price of purchases"),
+        ("SUM", d.number("<=", "80"), "0.1 too much of the sum of price of purchases"),
+        ("SUM", d.number("=", "80"), "0.1 too much of the sum of price of purchases"),
+        ("SUM", d.number("between", "90", "95"), "9.9 more of the sum of price of purchases"),
+        ("DISTINCT_COUNT", d.number(">", "4"), "3 more of the distinct count of price of purchases"),
+        ("DISTINCT_COUNT", d.number(">=", "2.5"), "1 more of the distinct count of price of purchases"),
+        ("DISTINCT_COUNT", d.number("<", "2"), "1 too much of the distinct count of price of purchases"),
+        ("DISTINCT_COUNT", d.number("!=", "2"), "1 more, or 1 too much of the distinct count of price of purchases"),
+        ("COUNT", d.number(">=", "5"), "3 more of the count of price of purchases"),
+    ],
+)
+def test_how_much_is_missing_of_what_adds_up(function: str, test: pb.ValueTest, words: str) -> None:
+    world, root = World(), aggregate(function, test, subject="price")
+    world.told(root)
+    world.spent(-DAY, '{"attributes":{"price":19.90}}')
+    world.spent(-HOUR, '{"attributes":{"price":"60.20"}}')
+    assert world.missing(root) == [words]
+
+
+def test_how_much_is_too_much_of_what_must_not_be() -> None:
+    world, root = World(), d.exclude(aggregate("SUM", d.number("between", "15", "20"), subject="price"))
+    world.told(root)
+    world.spent(-DAY, '{"attributes":{"price":19.90}}')
+    assert world.missing(root) == ["more than 0.1 more, or more than 4.9 too much of the sum of price of purchases"]
+    least = aggregate("MIN", d.number("<", "15"), subject="price")
+    world.told(least)
+    world.spent(-DAY, '{"attributes":{"price":19.90}}')
+    assert world.missing(least) == ["the min of price of purchases in the last 7 days is 19.9, and it must be less than 15"]
+
+
+def test_of_very_many_events_it_is_told_until_when_they_were_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winners, "SWEPT_MAX", 1)
+    world, root = World(), aggregate("MOST_FREQUENT", d.text("equals", "1"), subject="price")
+    world.told(root)
+    for at in (-DAY, -2 * DAY, -HOUR):
+        world.spent(at, '{"attributes":{"price":"1"}}')
+    told = world.told(root)
+    assert told.known_until_ms == NOW + 6 * DAY
+    assert told.summary.endswith(" Of so many events, what time alone changes was looked at until 2026-09-15 13:00 UTC.")
+
+
 SEEN_LAST, TOTAL = Property(PropertyKind.LAST_SEEN), Property(PropertyKind.LIFETIME_VALUE)
 GDPR = pb.ConsentCriterion(regulation="gdpr", purpose="marketing", consented=True)
 IOS = pb.DeviceCriterion(field=pb.DEVICE_FIELD_OS, test=d.text("equals", "ios"))
@@ -213,7 +260,7 @@ HERE = pb.LocationCriterion(near=pb.Near(latitude=52.5, longitude=13.4, distance
             {"location": HERE},
             Property(PropertyKind.LOCATION),
             Point(48.1, 11.6),
-            "the place where they last were is [48.1, 11.6], and it must be within 500 m of 52.5, 13.4",
+            "the place where they last were is at 505,644 m, and it must be within 500 m of 52.5, 13.4",
         ),
         (
             {"location": pb.LocationCriterion(place=pb.PlaceTest(field=pb.PLACE_FIELD_COUNTRY, value="DE"))},
@@ -238,6 +285,16 @@ def test_what_is_known_of_a_person_and_what_it_must_be(
         world.engine.load_attributes(workspace, property_, np.array([ANNA]), [value], np.array([NOW - DAY]))
     summary = world.summary(pb.Node(criterion=pb.Criterion(**criterion)))
     assert summary.removeprefix("Not in the audience").partition(": ")[2] == f"{words}."
+
+
+def test_how_much_is_missing_of_a_lifetime_value_and_how_far_a_place_is() -> None:
+    world = World()
+    world.engine.load_attributes(1, TOTAL, np.array([ANNA]), [Decimal("80.10")], np.array([NOW - DAY]))
+    world.engine.load_attributes(1, Property(PropertyKind.LOCATION), np.array([ANNA]), [Point(52.51, 13.4)], np.array([NOW - DAY]))
+    rich, here = pb.Node(criterion=pb.Criterion(lifetime_value=RICH)), pb.Node(criterion=pb.Criterion(location=HERE))
+    assert world.missing(rich) == ["19.90 more of the lifetime value"]
+    assert world.missing(here) == ["the place where they last were is at 1,112 m, and it must be within 500 m of 52.5, 13.4"]
+    assert world.told(here).nodes[0].value == "52.51, 13.4, at 1,112 m"
 
 
 def test_being_seen_leaves_the_window() -> None:
@@ -312,6 +369,7 @@ def test_what_nobody_can_be() -> None:
 def test_each_node_has_its_figures() -> None:
     root = d.all_of(d.event(type=INSTALL, when=d.last("72h")), d.attribute("plan", d.text("equals", "pro")), abandoned)
     told = World((INSTALL, "", -4 * HOUR), (d.CUSTOM, "cart", -2 * HOUR), plan="pro").told(root)
+    assert [node.depth for node in told.nodes] == [0] + [1] * (len(told.nodes) - 1)
     assert [(node.subject, node.holds, node.value, node.bound) for node in told.nodes] == [
         ("", False, "", "every part holds"),
         ("installs", True, "1", "1 or more in the last 72 hours"),

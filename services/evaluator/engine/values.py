@@ -280,12 +280,17 @@ class NearTest:
     missing: bool = False
 
     def within(self, latitudes: NDArray[np.float64], longitudes: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Of each place, by the haversine; NaN is nowhere."""
+        """Whether each place is; NaN is nowhere."""
+        near: NDArray[np.bool_] = self.distances(latitudes, longitudes) <= self.metres
+        return near
+
+    def distances(self, latitudes: NDArray[np.float64], longitudes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How far each place is, by the haversine."""
         here, there = np.radians(latitudes), np.radians(self.latitude)
         across = np.sin((here - there) / 2) ** 2
         across += np.cos(here) * np.cos(there) * np.sin((np.radians(longitudes) - np.radians(self.longitude)) / 2) ** 2
-        near: NDArray[np.bool_] = 2 * EARTH_RADIUS_METRES * np.arcsin(np.minimum(1.0, np.sqrt(across))) <= self.metres
-        return near
+        far: NDArray[np.float64] = 2 * EARTH_RADIUS_METRES * np.arcsin(np.minimum(1.0, np.sqrt(across)))
+        return far
 
     def holds(self, value: Value) -> bool:
         return isinstance(value, Point) and bool(self.within(np.array([value.latitude]), np.array([value.longitude]))[0])

@@ -637,6 +637,7 @@ class NodeVerdict(_message.Message):
     SINCE_MS_FIELD_NUMBER: _builtins.int
     NEXT_CHANGE_MS_FIELD_NUMBER: _builtins.int
     INNER_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     holds: _builtins.bool
     value: _builtins.str
@@ -649,6 +650,8 @@ class NodeVerdict(_message.Message):
     """As of the whole."""
     next_change_ms: _builtins.int
     """As of the whole."""
+    depth: _builtins.int
+    """How deep the node lies; the root: 0."""
     @_builtins.property
     def inner(self) -> Global___InnerMembership:
         """Of a membership of another audience: why in that one."""
@@ -664,10 +667,11 @@ class NodeVerdict(_message.Message):
         since_ms: _builtins.int = ...,
         next_change_ms: _builtins.int = ...,
         inner: Global___InnerMembership | None = ...,
+        depth: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["inner", b"inner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "holds", b"holds", "inner", b"inner", "next_change_ms", b"next_change_ms", "node_id", b"node_id", "since_ms", b"since_ms", "subject", b"subject", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "depth", b"depth", "holds", b"holds", "inner", b"inner", "next_change_ms", b"next_change_ms", "node_id", b"node_id", "since_ms", b"since_ms", "subject", b"subject", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
