@@ -73,10 +73,13 @@ class Endings:
 
         What is told again of somebody who was deleted after it was told for the first time, is gone with them.
         """
+        is_again = message.told_sequence != message.sequence
+        if not is_again and not len(self._merged):
+            return message, []
         mpids = message.mpids
         into = self._merged.find(mpids)
         stays = into == NOBODY
-        if message.told_sequence != message.sequence:
+        if is_again:
             stays &= self._deleted.find(mpids) < message.told_sequence
         told = [Told(message, row, int(into[row])) for row in np.flatnonzero(into).tolist()]
         return (message if stays.all() else rows_of(message, np.flatnonzero(stays))), told

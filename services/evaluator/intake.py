@@ -81,9 +81,10 @@ def decode(subject: str, sequence: int, body: bytes, partitions: int) -> Arrived
         arrived = Arrived(partition, sequence, message.batch_id, message.account_id, message.receive_time_ms, events=message)
     else:
         arrived = Arrived(partition, sequence, message.batch_id, message.account_id, message.receive_time_ms, profiles=message)
-    if not arrived.mpids.all():
+    mpids = arrived.mpids
+    if not mpids.all():
         raise Malformed(f"batch {message.batch_id} tells of nobody: no person has the MPID 0")
-    if (partitions_of(message.account_id, arrived.mpids, partitions) != partition).any():
+    if (partitions_of(message.account_id, mpids, partitions) != partition).any():
         raise Malformed(f"batch {message.batch_id} holds people of other partitions: it was cut for another number of partitions")
     return arrived
 
