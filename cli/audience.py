@@ -379,6 +379,7 @@ def _figures(statistics: evaluator_pb.AudienceStatistics) -> list[tuple[str, obj
         ("last 24 h", f"{count(statistics.adds)} added, {count(statistics.drops)} dropped"),
         ("volatility", _volatility(statistics)),
         ("as of", when(statistics.moment.as_of_ms)),
+        ("test", ", ".join(f"{one.name} {count(one.size)}" for one in statistics.variations)),
         ("cost", _cost(statistics.cost)),
     ]
 

@@ -297,7 +297,8 @@ def _not_found(audience_id: int) -> AudienceNotFound:
 
 def _figures(statistics: pb.AudienceStatistics) -> tuple[int, ...]:
     """What a watcher wants to hear of when it changes."""
-    return statistics.state, statistics.size, statistics.adds, statistics.drops, statistics.revision
+    dealt = (one.size for one in statistics.variations)
+    return statistics.state, statistics.size, statistics.adds, statistics.drops, statistics.revision, *dealt
 
 
 def _one(account: Account, audience_id: int, moment: pb.Moment) -> pb.AudienceStatistics:
@@ -315,6 +316,7 @@ def _one(account: Account, audience_id: int, moment: pb.Moment) -> pb.AudienceSt
         volatility=volatility(size, adds, drops),
         revision=population.audiences[audience_id].revision,
         moment=moment,
+        variations=[pb.VariationSize(variation_id=id_, name=name, size=size) for id_, name, size in population.variations(audience_id)],
         cost=_cost(account, audience_id),
     )
 

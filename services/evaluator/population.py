@@ -17,6 +17,7 @@ from pyroaring import BitMap
 
 from services.chassis import log as logs
 from services.chassis.publisher import Outgoing
+from services.chassis.variations import CONTROL, variations_of
 from services.evaluator import profiles
 from services.evaluator.endings import NOBODY, Ended, Endings, Told, messages_of, pieces_of
 from services.evaluator.engine.audiences import Cycle
@@ -121,6 +122,8 @@ class Population:
         self._held: dict[int, audience_pb2.Audience] = {}  # those that would read themselves; they wait for a change of another
         # The members last told, by partition, of audiences that are not evaluated, or not yet.
         self._told: dict[int, dict[int, BitMap]] = {}
+        self._tests: dict[int, audience_pb2.AbTest] = {}  # by audience; one without variations is deleted
+        self._dealt: dict[int, list[int]] = {}  # the sizes of an audience's variations, as far as they are known
         self._again = False  # all audiences must be compiled again, and those that are others then activated
         self.endings = Endings()
         self._preparing: dict[int, Preparation] = {}  # of audiences that wait
@@ -144,6 +147,9 @@ class Population:
                     self.known.discard(fact.audience.audience_id)
                 else:
                     self.known.add(fact.audience.audience_id)
+            case "ab_test":
+                self._tests[fact.ab_test.audience_id] = fact.ab_test
+                self._dealt.pop(fact.ab_test.audience_id, None)
             case _:
                 log.debug("fact_not_used", account_id=fact.account_id)
         return False
@@ -225,6 +231,8 @@ class Population:
                 told += self._end(turn, store, piece.ends)
         turn.messages += messages_of(self.account_id, self.people.partitions, told)
         turn.changes = {audience_id: changes for audience_id, changes in turn.changes.items() if changes}
+        for audience_id in turn.changes:
+            self._dealt.pop(audience_id, None)
         return turn
 
     def parts(self, turn: Turn) -> dict[int, list[Part]]:
@@ -266,6 +274,18 @@ class Population:
         preparation = Preparation(self.engine, compiled, self._recalls)
         self._preparations.append(preparation)
         return preparation
+
+    def variations(self, audience_id: int) -> list[tuple[int, str, int]]:
+        """(id, name, size) of the variations of an active audience's test, Control last with the id 0; none without a test."""
+        test = self._tests.get(audience_id)
+        if test is None or not test.variations:
+            return []
+        if audience_id not in self._dealt:
+            places = variations_of(test.ab_test_id, [one.percentage for one in test.variations], self.members(audience_id))
+            sizes = np.bincount(np.where(places == CONTROL, len(test.variations), places), minlength=len(test.variations) + 1)
+            self._dealt[audience_id] = sizes.tolist()
+        named = [*((one.variation_id, one.name) for one in test.variations), (0, "Control")]
+        return [(*variation, size) for variation, size in zip(named, self._dealt[audience_id], strict=True)]
 
     def estimate(self, compiled: Compiled, beside: int) -> Estimate:
         """The exact size of a draft now, and of what it shares with an audience; one that is not evaluated has no members."""
@@ -435,6 +455,7 @@ class Population:
                 self._preparing.pop(audience_id).end()
             if audience.state != ACTIVE and audience_id in self.audiences:
                 turn.ended[audience_id] = self.engine.deactivate(audience_id).dropped
+                self._dealt.pop(audience_id, None)
                 del self.audiences[audience_id], self._compiled[audience_id]
         active = {audience_id: audience for audience_id, audience in waiting.items() if audience.state == ACTIVE}
         self._activate(active, turn, ACTIVATED_CHANGES, Slice(ACTIVATED_SECONDS))

@@ -44,6 +44,10 @@ def statistics(parts: Sequence[pb.AudienceStatistics]) -> pb.AudienceStatistics:
         volatility=volatility(size, adds, drops) if parts[0].state == pb.POPULATION_STATE_LIVE else None,
         revision=parts[0].revision,
         moment=moment([part.moment for part in parts]),
+        variations=[
+            pb.VariationSize(variation_id=of_one[0].variation_id, name=of_one[0].name, size=sum(part.size for part in of_one))
+            for of_one in zip(*(part.variations for part in parts), strict=True)
+        ],
         cost=cost([part.cost for part in parts]) if parts[0].HasField("cost") else None,
     )
 
@@ -74,5 +78,8 @@ def header(parts: Sequence[pb.MembersHeader]) -> pb.MembersHeader:
 
 def are_of_one_definition(parts: Sequence[pb.ListAudienceStatisticsResponse]) -> bool:
     """Whether all parts count by the same definitions: a new one reaches the evaluators one after the other."""
-    said = [[(one.audience_id, one.state, one.revision) for one in part.statistics] for part in parts]
+    said = [
+        [(one.audience_id, one.state, one.revision, [variation.variation_id for variation in one.variations]) for one in part.statistics]
+        for part in parts
+    ]
     return all(one == said[0] for one in said)

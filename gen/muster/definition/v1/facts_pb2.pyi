@@ -56,7 +56,7 @@ class DefinitionFact(_message.Message):
 
     @_builtins.property
     def ab_test(self) -> _audience_pb2.AbTest:
-        """Kind `abtest`."""
+        """Kind `abtest`. A deleted one comes once more, without variations."""
 
     def __init__(
         self,

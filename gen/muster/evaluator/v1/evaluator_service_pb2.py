@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from muster.definition.v1 import definition_pb2 as muster_dot_definition_dot_v1_dot_definition__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+muster/evaluator/v1/evaluator_service.proto\x12\x13muster.evaluator.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%muster/definition/v1/definition.proto\"D\n\x06Moment\x12\x10\n\x08\x61s_of_ms\x18\x01 \x01(\x03\x12\x18\n\x10pending_messages\x18\x02 \x01(\x03\x12\x0e\n\x06lag_ms\x18\x03 \x01(\x03\"\xa0\x01\n\x0f\x45stimateRequest\x12<\n\ndefinition\x18\x01 \x01(\x0b\x32 .muster.definition.v1.DefinitionB\x06\xbaH\x03\xc8\x01\x01\x12\x1f\n\rworkspace_ids\x18\x02 \x03(\x03\x42\x08\xbaH\x05\x92\x01\x02\x08\x01\x12\x11\n\tinput_ids\x18\x03 \x03(\x03\x12\x1b\n\x13overlap_audience_id\x18\x04 \x01(\x03\"\xa0\x01\n\x10\x45stimateResponse\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x12\n\ncandidates\x18\x02 \x01(\x03\x12,\n\x05nodes\x18\x03 \x03(\x0b\x32\x1d.muster.evaluator.v1.NodeSize\x12\x0f\n\x07overlap\x18\x04 \x01(\x03\x12+\n\x06moment\x18\x05 \x01(\x0b\x32\x1b.muster.evaluator.v1.Moment\")\n\x08NodeSize\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\"3\n\x1cGetAudienceStatisticsRequest\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\x03\"\x99\x02\n\x12\x41udienceStatistics\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\x03\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.muster.evaluator.v1.PopulationState\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x0c\n\x04\x61\x64\x64s\x18\x04 \x01(\x03\x12\r\n\x05\x64rops\x18\x05 \x01(\x03\x12\x17\n\nvolatility\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08revision\x18\x07 \x01(\x04\x12+\n\x06moment\x18\x08 \x01(\x0b\x32\x1b.muster.evaluator.v1.Moment\x12\'\n\x04\x63ost\x18\t \x01(\x0b\x32\x19.muster.evaluator.v1.CostB\r\n\x0b_volatility\"B\n\x04\x43ost\x12\x11\n\tlooked_at\x18\x01 \x01(\x03\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\x12\x16\n\x0eseconds_of_all\x18\x03 \x01(\x01\"5\n\x1dListAudienceStatisticsRequest\x12\x14\n\x0c\x61udience_ids\x18\x01 \x03(\x03\"\x8a\x01\n\x1eListAudienceStatisticsResponse\x12;\n\nstatistics\x18\x01 \x03(\x0b\x32\'.muster.evaluator.v1.AudienceStatistics\x12+\n\x06moment\x18\x02 \x01(\x0b\x32\x1b.muster.evaluator.v1.Moment\"\x81\x01\n\x1aListAudienceHistoryRequest\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x66rom_ms\x18\x02 \x01(\x03\x12\r\n\x05to_ms\x18\x03 \x01(\x03\x12.\n\x04step\x18\x04 \x01(\x0e\x32 .muster.evaluator.v1.HistoryStep\"P\n\x1bListAudienceHistoryResponse\x12\x31\n\x06points\x18\x01 \x03(\x0b\x32!.muster.evaluator.v1.HistoryPoint\"r\n\x0cHistoryPoint\x12\x0f\n\x07time_ms\x18\x01 \x01(\x03\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0c\n\x04\x61\x64\x64s\x18\x03 \x01(\x03\x12\r\n\x05\x64rops\x18\x04 \x01(\x03\x12\x17\n\nvolatility\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\r\n\x0b_volatility\")\n\x12ListMembersRequest\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\x03\"X\n\x13ListMembersResponse\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32\".muster.evaluator.v1.MembersHeader\x12\r\n\x05mpids\x18\x02 \x03(\x10\"\x91\x01\n\rMembersHeader\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12+\n\x06moment\x18\x03 \x01(\x0b\x32\x1b.muster.evaluator.v1.Moment\x12\x33\n\x06rounds\x18\x04 \x03(\x0b\x32#.muster.evaluator.v1.PartitionRound\"2\n\x0ePartitionRound\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05round\x18\x02 \x01(\x04\"-\n\x15WatchAudiencesRequest\x12\x14\n\x0c\x61udience_ids\x18\x01 \x03(\x03\"U\n\x16WatchAudiencesResponse\x12;\n\nstatistics\x18\x01 \x03(\x0b\x32\'.muster.evaluator.v1.AudienceStatistics\"=\n\x18\x45xplainMembershipRequest\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\x03\x12\x0c\n\x04mpid\x18\x02 \x01(\x03\"\xa7\x02\n\x19\x45xplainMembershipResponse\x12\x0e\n\x06member\x18\x01 \x01(\x08\x12\x10\n\x08since_ms\x18\x02 \x01(\x03\x12\x16\n\x0enext_change_ms\x18\x03 \x01(\x03\x12/\n\x05nodes\x18\x04 \x03(\x0b\x32 .muster.evaluator.v1.NodeVerdict\x12\x0f\n\x07summary\x18\x05 \x01(\t\x12+\n\x06moment\x18\x06 \x01(\x0b\x32\x1b.muster.evaluator.v1.Moment\x12\x32\n\x0bnear_misses\x18\x07 \x03(\x0b\x32\x1d.muster.evaluator.v1.NearMiss\x12\x15\n\rknown_from_ms\x18\x08 \x01(\x03\x12\x16\n\x0eknown_until_ms\x18\t \x01(\x03\"\xca\x01\n\x0bNodeVerdict\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05holds\x18\x02 \x01(\x08\x12\r\n\x05value\x18\x03 \x01(\t\x12\r\n\x05\x62ound\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\x10\n\x08since_ms\x18\x06 \x01(\x03\x12\x16\n\x0enext_change_ms\x18\x07 \x01(\x03\x12\x33\n\x05inner\x18\x08 \x01(\x0b\x32$.muster.evaluator.v1.InnerMembership\x12\r\n\x05\x64\x65pth\x18\t \x01(\r\">\n\x08NearMiss\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07missing\x18\x02 \x01(\t\x12\x10\n\x08turns_ms\x18\x03 \x01(\x03\"\xb5\x01\n\x0fInnerMembership\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\x03\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x08\x12\x0e\n\x06member\x18\x03 \x01(\x08\x12\x10\n\x08since_ms\x18\x04 \x01(\x03\x12\x16\n\x0enext_change_ms\x18\x05 \x01(\x03\x12\x0f\n\x07summary\x18\x06 \x01(\t\x12\x32\n\x0bnear_misses\x18\x07 \x03(\x0b\x32\x1d.muster.evaluator.v1.NearMiss*i\n\x0fPopulationState\x12 \n\x1cPOPULATION_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15POPULATION_STATE_NONE\x10\x01\x12\x19\n\x15POPULATION_STATE_LIVE\x10\x02*X\n\x0bHistoryStep\x12\x1c\n\x18HISTORY_STEP_UNSPECIFIED\x10\x00\x12\x15\n\x11HISTORY_STEP_HOUR\x10\x01\x12\x14\n\x10HISTORY_STEP_DAY\x10\x02\x32\xa3\x06\n\x10\x45valuatorService\x12W\n\x08\x45stimate\x12$.muster.evaluator.v1.EstimateRequest\x1a%.muster.evaluator.v1.EstimateResponse\x12s\n\x15GetAudienceStatistics\x12\x31.muster.evaluator.v1.GetAudienceStatisticsRequest\x1a\'.muster.evaluator.v1.AudienceStatistics\x12\x81\x01\n\x16ListAudienceStatistics\x12\x32.muster.evaluator.v1.ListAudienceStatisticsRequest\x1a\x33.muster.evaluator.v1.ListAudienceStatisticsResponse\x12x\n\x13ListAudienceHistory\x12/.muster.evaluator.v1.ListAudienceHistoryRequest\x1a\x30.muster.evaluator.v1.ListAudienceHistoryResponse\x12\x62\n\x0bListMembers\x12\'.muster.evaluator.v1.ListMembersRequest\x1a(.muster.evaluator.v1.ListMembersResponse0\x01\x12k\n\x0eWatchAudiences\x12*.muster.evaluator.v1.WatchAudiencesRequest\x1a+.muster.evaluator.v1.WatchAudiencesResponse0\x01\x12r\n\x11\x45xplainMembership\x12-.muster.evaluator.v1.ExplainMembershipRequest\x1a..muster.evaluator.v1.ExplainMembershipResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+muster/evaluator/v1/evaluator_service.proto\x12\x13muster.evaluator.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%muster/definition/v1/definition.proto\"D\n\x06Moment\x12\x10\n\x08\x61s_of_ms\x18\x01 \x01(\x03\x12\x18\n\x10pending_messages\x18\x02 \x01(\x03\x12\x0e\n\x06lag_ms\x18\x03 \x01(\x03\"\xa0\x01\n\x0f\x45stimateRequest\x12<\n\ndefinition\x18\x01 \x01(\x0b\x32 .muster.definition.v1.DefinitionB\x06\xbaH\x03\xc8\x01\x01\x12\x1f\n\rworkspace_ids\x18\x02 \x03(\x03\x42\x08\xbaH\x05\x92\x01\x02\x08\x01\x12\x11\n\tinput_ids\x18\x03 \x03(\x03\x12\x1b\n\x13overlap_audience_id\x18\x04 \x01(\x03\"\xa0\x01\n\x10\x45stimateResponse\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x12\n\ncandidates\x18\x02 \x01(\x03\x12,\n\x05nodes\x18\x03 \x03(\x0b\x32\x1d.muster.evaluator.v1.NodeSize\x12\x0f\n\x07overlap\x18\x04 \x01(\x03\x12+\n\x06moment\x18\x05 \x01(\x0b\x32\x1b.muster.evaluator.v1.Moment\")\n\x08NodeSize\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\"3\n\x1cGetAudienceStatisticsRequest\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\x03\"\xd1\x02\n\x12\x41udienceStatistics\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\x03\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.muster.evaluator.v1.PopulationState\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x0c\n\x04\x61\x64\x64s\x18\x04 \x01(\x03\x12\r\n\x05\x64rops\x18\x05 \x01(\x03\x12\x17\n\nvolatility\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08revision\x18\x07 \x01(\x04\x12+\n\x06moment\x18\x08 \x01(\x0b\x32\x1b.muster.evaluator.v1.Moment\x12\'\n\x04\x63ost\x18\t \x01(\x0b\x32\x19.muster.evaluator.v1.Cost\x12\x36\n\nvariations\x18\n \x03(\x0b\x32\".muster.evaluator.v1.VariationSizeB\r\n\x0b_volatility\"A\n\rVariationSize\x12\x14\n\x0cvariation_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\"B\n\x04\x43ost\x12\x11\n\tlooked_at\x18\x01 \x01(\x03\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\x12\x16\n\x0eseconds_of_all\x18\x03 \x01(\x01\"5\n\x1dListAudienceStatisticsRequest\x12\x14\n\x0c\x61udience_ids\x18\x01 \x03(\x03\"\x8a\x01\n\x1eListAudienceStatisticsResponse\x12;\n\nstatistics\x18\x01 \x03(\x0b\x32\'.muster.evaluator.v1.AudienceStatistics\x12+\n\x06moment\x18\x02 \x01(\x0b\x32\x1b.muster.evaluator.v1.Moment\"\x81\x01\n\x1aListAudienceHistoryRequest\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x66rom_ms\x18\x02 \x01(\x03\x12\r\n\x05to_ms\x18\x03 \x01(\x03\x12.\n\x04step\x18\x04 \x01(\x0e\x32 .muster.evaluator.v1.HistoryStep\"P\n\x1bListAudienceHistoryResponse\x12\x31\n\x06points\x18\x01 \x03(\x0b\x32!.muster.evaluator.v1.HistoryPoint\"r\n\x0cHistoryPoint\x12\x0f\n\x07time_ms\x18\x01 \x01(\x03\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0c\n\x04\x61\x64\x64s\x18\x03 \x01(\x03\x12\r\n\x05\x64rops\x18\x04 \x01(\x03\x12\x17\n\nvolatility\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\r\n\x0b_volatility\")\n\x12ListMembersRequest\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\x03\"X\n\x13ListMembersResponse\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32\".muster.evaluator.v1.MembersHeader\x12\r\n\x05mpids\x18\x02 \x03(\x10\"\x91\x01\n\rMembersHeader\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12+\n\x06moment\x18\x03 \x01(\x0b\x32\x1b.muster.evaluator.v1.Moment\x12\x33\n\x06rounds\x18\x04 \x03(\x0b\x32#.muster.evaluator.v1.PartitionRound\"2\n\x0ePartitionRound\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05round\x18\x02 \x01(\x04\"-\n\x15WatchAudiencesRequest\x12\x14\n\x0c\x61udience_ids\x18\x01 \x03(\x03\"U\n\x16WatchAudiencesResponse\x12;\n\nstatistics\x18\x01 \x03(\x0b\x32\'.muster.evaluator.v1.AudienceStatistics\"=\n\x18\x45xplainMembershipRequest\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\x03\x12\x0c\n\x04mpid\x18\x02 \x01(\x03\"\xa7\x02\n\x19\x45xplainMembershipResponse\x12\x0e\n\x06member\x18\x01 \x01(\x08\x12\x10\n\x08since_ms\x18\x02 \x01(\x03\x12\x16\n\x0enext_change_ms\x18\x03 \x01(\x03\x12/\n\x05nodes\x18\x04 \x03(\x0b\x32 .muster.evaluator.v1.NodeVerdict\x12\x0f\n\x07summary\x18\x05 \x01(\t\x12+\n\x06moment\x18\x06 \x01(\x0b\x32\x1b.muster.evaluator.v1.Moment\x12\x32\n\x0bnear_misses\x18\x07 \x03(\x0b\x32\x1d.muster.evaluator.v1.NearMiss\x12\x15\n\rknown_from_ms\x18\x08 \x01(\x03\x12\x16\n\x0eknown_until_ms\x18\t \x01(\x03\"\xca\x01\n\x0bNodeVerdict\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05holds\x18\x02 \x01(\x08\x12\r\n\x05value\x18\x03 \x01(\t\x12\r\n\x05\x62ound\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\x10\n\x08since_ms\x18\x06 \x01(\x03\x12\x16\n\x0enext_change_ms\x18\x07 \x01(\x03\x12\x33\n\x05inner\x18\x08 \x01(\x0b\x32$.muster.evaluator.v1.InnerMembership\x12\r\n\x05\x64\x65pth\x18\t \x01(\r\">\n\x08NearMiss\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07missing\x18\x02 \x01(\t\x12\x10\n\x08turns_ms\x18\x03 \x01(\x03\"\xb5\x01\n\x0fInnerMembership\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\x03\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x08\x12\x0e\n\x06member\x18\x03 \x01(\x08\x12\x10\n\x08since_ms\x18\x04 \x01(\x03\x12\x16\n\x0enext_change_ms\x18\x05 \x01(\x03\x12\x0f\n\x07summary\x18\x06 \x01(\t\x12\x32\n\x0bnear_misses\x18\x07 \x03(\x0b\x32\x1d.muster.evaluator.v1.NearMiss*i\n\x0fPopulationState\x12 \n\x1cPOPULATION_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15POPULATION_STATE_NONE\x10\x01\x12\x19\n\x15POPULATION_STATE_LIVE\x10\x02*X\n\x0bHistoryStep\x12\x1c\n\x18HISTORY_STEP_UNSPECIFIED\x10\x00\x12\x15\n\x11HISTORY_STEP_HOUR\x10\x01\x12\x14\n\x10HISTORY_STEP_DAY\x10\x02\x32\xa3\x06\n\x10\x45valuatorService\x12W\n\x08\x45stimate\x12$.muster.evaluator.v1.EstimateRequest\x1a%.muster.evaluator.v1.EstimateResponse\x12s\n\x15GetAudienceStatistics\x12\x31.muster.evaluator.v1.GetAudienceStatisticsRequest\x1a\'.muster.evaluator.v1.AudienceStatistics\x12\x81\x01\n\x16ListAudienceStatistics\x12\x32.muster.evaluator.v1.ListAudienceStatisticsRequest\x1a\x33.muster.evaluator.v1.ListAudienceStatisticsResponse\x12x\n\x13ListAudienceHistory\x12/.muster.evaluator.v1.ListAudienceHistoryRequest\x1a\x30.muster.evaluator.v1.ListAudienceHistoryResponse\x12\x62\n\x0bListMembers\x12\'.muster.evaluator.v1.ListMembersRequest\x1a(.muster.evaluator.v1.ListMembersResponse0\x01\x12k\n\x0eWatchAudiences\x12*.muster.evaluator.v1.WatchAudiencesRequest\x1a+.muster.evaluator.v1.WatchAudiencesResponse0\x01\x12r\n\x11\x45xplainMembership\x12-.muster.evaluator.v1.ExplainMembershipRequest\x1a..muster.evaluator.v1.ExplainMembershipResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,10 +37,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ESTIMATEREQUEST'].fields_by_name['definition']._serialized_options = b'\272H\003\310\001\001'
   _globals['_ESTIMATEREQUEST'].fields_by_name['workspace_ids']._loaded_options = None
   _globals['_ESTIMATEREQUEST'].fields_by_name['workspace_ids']._serialized_options = b'\272H\005\222\001\002\010\001'
-  _globals['_POPULATIONSTATE']._serialized_start=2787
-  _globals['_POPULATIONSTATE']._serialized_end=2892
-  _globals['_HISTORYSTEP']._serialized_start=2894
-  _globals['_HISTORYSTEP']._serialized_end=2982
+  _globals['_POPULATIONSTATE']._serialized_start=2910
+  _globals['_POPULATIONSTATE']._serialized_end=3015
+  _globals['_HISTORYSTEP']._serialized_start=3017
+  _globals['_HISTORYSTEP']._serialized_end=3105
   _globals['_MOMENT']._serialized_start=136
   _globals['_MOMENT']._serialized_end=204
   _globals['_ESTIMATEREQUEST']._serialized_start=207
@@ -52,41 +52,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETAUDIENCESTATISTICSREQUEST']._serialized_start=575
   _globals['_GETAUDIENCESTATISTICSREQUEST']._serialized_end=626
   _globals['_AUDIENCESTATISTICS']._serialized_start=629
-  _globals['_AUDIENCESTATISTICS']._serialized_end=910
-  _globals['_COST']._serialized_start=912
-  _globals['_COST']._serialized_end=978
-  _globals['_LISTAUDIENCESTATISTICSREQUEST']._serialized_start=980
-  _globals['_LISTAUDIENCESTATISTICSREQUEST']._serialized_end=1033
-  _globals['_LISTAUDIENCESTATISTICSRESPONSE']._serialized_start=1036
-  _globals['_LISTAUDIENCESTATISTICSRESPONSE']._serialized_end=1174
-  _globals['_LISTAUDIENCEHISTORYREQUEST']._serialized_start=1177
-  _globals['_LISTAUDIENCEHISTORYREQUEST']._serialized_end=1306
-  _globals['_LISTAUDIENCEHISTORYRESPONSE']._serialized_start=1308
-  _globals['_LISTAUDIENCEHISTORYRESPONSE']._serialized_end=1388
-  _globals['_HISTORYPOINT']._serialized_start=1390
-  _globals['_HISTORYPOINT']._serialized_end=1504
-  _globals['_LISTMEMBERSREQUEST']._serialized_start=1506
-  _globals['_LISTMEMBERSREQUEST']._serialized_end=1547
-  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1549
-  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1637
-  _globals['_MEMBERSHEADER']._serialized_start=1640
-  _globals['_MEMBERSHEADER']._serialized_end=1785
-  _globals['_PARTITIONROUND']._serialized_start=1787
-  _globals['_PARTITIONROUND']._serialized_end=1837
-  _globals['_WATCHAUDIENCESREQUEST']._serialized_start=1839
-  _globals['_WATCHAUDIENCESREQUEST']._serialized_end=1884
-  _globals['_WATCHAUDIENCESRESPONSE']._serialized_start=1886
-  _globals['_WATCHAUDIENCESRESPONSE']._serialized_end=1971
-  _globals['_EXPLAINMEMBERSHIPREQUEST']._serialized_start=1973
-  _globals['_EXPLAINMEMBERSHIPREQUEST']._serialized_end=2034
-  _globals['_EXPLAINMEMBERSHIPRESPONSE']._serialized_start=2037
-  _globals['_EXPLAINMEMBERSHIPRESPONSE']._serialized_end=2332
-  _globals['_NODEVERDICT']._serialized_start=2335
-  _globals['_NODEVERDICT']._serialized_end=2537
-  _globals['_NEARMISS']._serialized_start=2539
-  _globals['_NEARMISS']._serialized_end=2601
-  _globals['_INNERMEMBERSHIP']._serialized_start=2604
-  _globals['_INNERMEMBERSHIP']._serialized_end=2785
-  _globals['_EVALUATORSERVICE']._serialized_start=2985
-  _globals['_EVALUATORSERVICE']._serialized_end=3788
+  _globals['_AUDIENCESTATISTICS']._serialized_end=966
+  _globals['_VARIATIONSIZE']._serialized_start=968
+  _globals['_VARIATIONSIZE']._serialized_end=1033
+  _globals['_COST']._serialized_start=1035
+  _globals['_COST']._serialized_end=1101
+  _globals['_LISTAUDIENCESTATISTICSREQUEST']._serialized_start=1103
+  _globals['_LISTAUDIENCESTATISTICSREQUEST']._serialized_end=1156
+  _globals['_LISTAUDIENCESTATISTICSRESPONSE']._serialized_start=1159
+  _globals['_LISTAUDIENCESTATISTICSRESPONSE']._serialized_end=1297
+  _globals['_LISTAUDIENCEHISTORYREQUEST']._serialized_start=1300
+  _globals['_LISTAUDIENCEHISTORYREQUEST']._serialized_end=1429
+  _globals['_LISTAUDIENCEHISTORYRESPONSE']._serialized_start=1431
+  _globals['_LISTAUDIENCEHISTORYRESPONSE']._serialized_end=1511
+  _globals['_HISTORYPOINT']._serialized_start=1513
+  _globals['_HISTORYPOINT']._serialized_end=1627
+  _globals['_LISTMEMBERSREQUEST']._serialized_start=1629
+  _globals['_LISTMEMBERSREQUEST']._serialized_end=1670
+  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1672
+  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1760
+  _globals['_MEMBERSHEADER']._serialized_start=1763
+  _globals['_MEMBERSHEADER']._serialized_end=1908
+  _globals['_PARTITIONROUND']._serialized_start=1910
+  _globals['_PARTITIONROUND']._serialized_end=1960
+  _globals['_WATCHAUDIENCESREQUEST']._serialized_start=1962
+  _globals['_WATCHAUDIENCESREQUEST']._serialized_end=2007
+  _globals['_WATCHAUDIENCESRESPONSE']._serialized_start=2009
+  _globals['_WATCHAUDIENCESRESPONSE']._serialized_end=2094
+  _globals['_EXPLAINMEMBERSHIPREQUEST']._serialized_start=2096
+  _globals['_EXPLAINMEMBERSHIPREQUEST']._serialized_end=2157
+  _globals['_EXPLAINMEMBERSHIPRESPONSE']._serialized_start=2160
+  _globals['_EXPLAINMEMBERSHIPRESPONSE']._serialized_end=2455
+  _globals['_NODEVERDICT']._serialized_start=2458
+  _globals['_NODEVERDICT']._serialized_end=2660
+  _globals['_NEARMISS']._serialized_start=2662
+  _globals['_NEARMISS']._serialized_end=2724
+  _globals['_INNERMEMBERSHIP']._serialized_start=2727
+  _globals['_INNERMEMBERSHIP']._serialized_end=2908
+  _globals['_EVALUATORSERVICE']._serialized_start=3108
+  _globals['_EVALUATORSERVICE']._serialized_end=3911
 # @@protoc_insertion_point(module_scope)

@@ -207,6 +207,7 @@ class AudienceStatistics(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     MOMENT_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
+    VARIATIONS_FIELD_NUMBER: _builtins.int
     audience_id: _builtins.int
     state: Global___PopulationState.ValueType
     size: _builtins.int
@@ -223,6 +224,10 @@ class AudienceStatistics(_message.Message):
     def cost(self) -> Global___Cost:
         """Of one that is evaluated."""
 
+    @_builtins.property
+    def variations(self) -> _containers.RepeatedCompositeFieldContainer[Global___VariationSize]:
+        """Of its A/B test, in the order of the variations; Control, which has the id 0, comes last. Empty without a test."""
+
     def __init__(
         self,
         *,
@@ -235,16 +240,44 @@ class AudienceStatistics(_message.Message):
         revision: _builtins.int = ...,
         moment: Global___Moment | None = ...,
         cost: Global___Cost | None = ...,
+        variations: _abc.Iterable[Global___VariationSize] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_volatility", b"_volatility", "cost", b"cost", "moment", b"moment", "volatility", b"volatility"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_volatility", b"_volatility", "adds", b"adds", "audience_id", b"audience_id", "cost", b"cost", "drops", b"drops", "moment", b"moment", "revision", b"revision", "size", b"size", "state", b"state", "volatility", b"volatility"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_volatility", b"_volatility", "adds", b"adds", "audience_id", b"audience_id", "cost", b"cost", "drops", b"drops", "moment", b"moment", "revision", b"revision", "size", b"size", "state", b"state", "variations", b"variations", "volatility", b"volatility"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__volatility: _TypeAlias = _typing.Literal["volatility"]  # noqa: Y015
     _WhichOneofArgType__volatility: _TypeAlias = _typing.Literal["_volatility", b"_volatility"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__volatility) -> _WhichOneofReturnType__volatility | None: ...
 
 Global___AudienceStatistics: _TypeAlias = AudienceStatistics  # noqa: Y015
+
+@_typing.final
+class VariationSize(_message.Message):
+    """How many members a variation of the A/B test has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VARIATION_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    variation_id: _builtins.int
+    name: _builtins.str
+    size: _builtins.int
+    def __init__(
+        self,
+        *,
+        variation_id: _builtins.int = ...,
+        name: _builtins.str = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "size", b"size", "variation_id", b"variation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VariationSize: _TypeAlias = VariationSize  # noqa: Y015
 
 @_typing.final
 class Cost(_message.Message):
