@@ -34,8 +34,6 @@ from .tree import (
     matches_of,
 )
 
-DEEPEST = 64  # audiences in audiences
-
 
 class Verdict(NamedTuple):
     """One node of the tree. `since_ms`: from when it has been what it is; None: for as long as anybody knows. `next_change_ms`: when time
@@ -81,7 +79,28 @@ class Explanation(NamedTuple):
 
 def explain(person: Person, tree: Node) -> Explanation:
     """The tree at the person's `now`."""
+    _work_out_inner(person, tree)
     return _Walk(person).explanation(tree)
+
+
+def _work_out_inner(person: Person, tree: Node) -> None:
+    """The memberships of the audiences that the tree reads, directly or through others: inner ones first, and each once, however many ways
+    there are to it and however deep it is."""
+    waiting = _inner_of(tree)
+    while waiting:
+        audience = waiting[-1]
+        inner_tree = person.tree_of(audience)
+        before = [] if inner_tree is None else [inner for inner in _inner_of(inner_tree) if inner not in person.memberships]
+        if before and audience not in person.memberships:
+            waiting += before
+            continue
+        waiting.pop()
+        if audience not in person.memberships:
+            person.memberships[audience] = constant(False) if inner_tree is None else _Walk(person, 1).timeline(inner_tree)
+
+
+def _inner_of(tree: Node) -> list[int]:
+    return [criterion.audience for criterion in criteria_of(tree) if isinstance(criterion, MemberOf)]
 
 
 class _Walk:
@@ -203,13 +222,7 @@ class _Memberships:
         self._depth = depth
 
     def timeline(self, criterion: MemberOf) -> Timeline:
-        tree = self._person.tree_of(criterion.audience)
-        if tree is None or self._depth >= DEEPEST:
-            return constant(False)
-        memberships = self._person.memberships
-        if criterion.audience not in memberships:  # once, however many of the audiences in between read it
-            memberships[criterion.audience] = _Walk(self._person, self._depth + 1).timeline(tree)
-        return memberships[criterion.audience]
+        return self._person.memberships[criterion.audience]
 
     def finding(self, criterion: MemberOf, *, wanted: bool) -> Inner:
         """Why in the inner audience: of the outermost one only, so one level deep."""

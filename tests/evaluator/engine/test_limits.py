@@ -120,6 +120,10 @@ def test_a_chain_of_a_thousand_audiences_is_followed_in_one_round() -> None:
     changes = engine.round(NOW + 1, {Series(11, d.CUSTOM, "buy"): (np.array([1]), np.array([NOW]))})
     assert len(changes) == 1_200
     assert engine.members(1_199).tolist() == [1]
+    explained = engine.explain(compiled(d.member_of(1_199)), 1)
+    assert explained.member
+    assert explained.since_ms == NOW
+    assert not engine.explain(compiled(d.member_of(1_199)), 0).member
 
 
 def test_hundreds_of_filters_by_date_are_exact_and_looked_at_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

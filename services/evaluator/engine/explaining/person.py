@@ -49,7 +49,7 @@ class Person:
     measure_of: Callable[[Sieve], Measure]
     known_of: Callable[[AggregateTest], Known]
     past: Past = NO_PAST
-    memberships: dict[int, Timeline] = field(default_factory=dict)  # of other audiences, as far as they are worked out
+    memberships: dict[int, Timeline] = field(default_factory=dict)  # of other audiences, inner ones first
     _times: dict[Match, Instants] = field(default_factory=dict)
 
     @property
