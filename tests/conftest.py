@@ -1,8 +1,17 @@
-"""Fixtures for every test: a real nats-server, a real PostgreSQL, SQLite files, settings and tokens. Servers start when first asked for."""
+"""Fixtures for every test: a real nats-server, a real PostgreSQL, SQLite files, settings and tokens. Servers start when first asked for.
+
+The evaluator's event stores are the engine inside the process, each in a folder of its own. With a ClickHouse server they are there, each
+in a database of its own that is dropped at the end, and all tests of the evaluator that touch a store run against it:
+
+    MUSTER_TEST_CLICKHOUSE=clickhouse://user:password@host:8123 make test ARGS="-k 'evaluator or scenarios'"
+
+`?cluster=name` at its end makes it a cluster's. The user must be allowed to make databases and to drop them.
+"""
 
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -16,6 +25,7 @@ from services.chassis import auth
 from services.chassis.bus import Bus
 from services.chassis.database import Database
 from services.chassis.settings import ServiceSettings
+from tests.fakes.event_stores import EventStores
 from tests.fakes.nats_server import NatsServer
 from tests.fakes.postgres_server import PostgresServer
 
@@ -91,6 +101,14 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await database.start()
     yield database
     await database.stop()
+
+
+@pytest.fixture(scope="session")
+def event_stores() -> Iterator[EventStores]:
+    """Event stores where MUSTER_TEST_CLICKHOUSE says, or else in folders."""
+    stores = EventStores(os.environ.get("MUSTER_TEST_CLICKHOUSE", ""))
+    yield stores
+    stores.drop()
 
 
 @pytest.fixture

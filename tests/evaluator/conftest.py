@@ -26,6 +26,7 @@ from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.store import Store
 from tests.evaluator.world import PARTITIONS, Follower, World
 from tests.fakes.clock import ManualClock
+from tests.fakes.event_stores import EventStores
 
 
 @dataclass
@@ -81,11 +82,14 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def home(settings_of: Callable[..., Any], clock: ManualClock, bus: Bus, database_url: str) -> Home:
+async def home(
+    settings_of: Callable[..., Any], clock: ManualClock, bus: Bus, database_url: str, event_stores: EventStores, tmp_path: Path
+) -> Home:
     """On SQLite and on PostgreSQL."""
     settings = settings_of(
         EvaluatorSettings,
         database_url=database_url,
+        store_url=event_stores.url(tmp_path / "events"),
         partitions=PARTITIONS,
         round_seconds=0.05,
         round_pause_seconds=0.01,

@@ -1,4 +1,4 @@
-"""Evaluators as processes of their own, on one NATS and one PostgreSQL, each with an event store of its own."""
+"""Evaluators as processes of their own, on one NATS and one PostgreSQL, each with an event store of its own, or all with a server's."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from services.chassis import auth
 from services.chassis.bus import Bus
 from tests.conftest import TOKEN_SECRET
 from tests.evaluator.world import ACCOUNT, PARTITIONS, Follower, World
+from tests.fakes.event_stores import EventStores
 from tests.fakes.nats_server import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -30,9 +31,11 @@ ROOT = Path(__file__).parents[2]
 class Fleet:
     """Evaluators by number. `world` tells them facts, `follower` adds up what they tell."""
 
-    def __init__(self, folder: Path, nats_url: str, database_url: str, bus: Bus) -> None:
+    def __init__(self, folder: Path, nats_url: str, database_url: str, bus: Bus, stores: EventStores) -> None:
         self._folder = folder
         self._urls = {"MUSTER_NATS_URL": nats_url, "MUSTER_EVALUATOR_DATABASE_URL": database_url}
+        if stores.server:
+            self._urls["MUSTER_EVALUATOR_STORE_URL"] = stores.url(folder)
         self.world = World(bus)
         self.follower = Follower(bus)
         self.processes: dict[int, Service] = {}
@@ -122,9 +125,9 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet_of(folder: Path, nats_url: str, database_url: str, bus: Bus) -> AsyncIterator[Fleet]:
+async def fleet_of(folder: Path, nats_url: str, database_url: str, bus: Bus, stores: EventStores) -> AsyncIterator[Fleet]:
     """A fleet without evaluators; all that are started are dead at the end."""
-    fleet = Fleet(folder, nats_url, database_url, bus)
+    fleet = Fleet(folder, nats_url, database_url, bus, stores)
     try:
         yield fleet
     finally:

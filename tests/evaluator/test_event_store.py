@@ -1,12 +1,9 @@
-"""The event store, on the embedded engine. There is one per process, so its tests share one and keep to accounts of their own."""
+"""The event store, in this process or where MUSTER_TEST_CLICKHOUSE says. Its tests share one and keep to accounts of their own."""
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,23 +21,14 @@ from services.evaluator.event_store import EventStore
 from services.evaluator.event_tables import Tenure
 from services.evaluator.intake import EventColumns
 from services.evaluator.readings import point_of
+from tests.fakes.event_stores import EventStores
 
 SERIES = [Series(1, 1, "signed up"), Series(2, 4, ""), Series(1, 1, "Ünïcode \u0000 name"), Series(1, 3, "purchase")]
 
 
-SERVER = os.environ.get("MUSTER_TEST_CLICKHOUSE", "")
-
-
-@pytest.fixture(
-    scope="module",
-    params=[
-        "chdb",
-        pytest.param("server", marks=pytest.mark.skipif(not SERVER, reason="MUSTER_TEST_CLICKHOUSE names no server to run this against")),
-    ],
-)
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventStore]:
-    folder: Path = tmp_path_factory.mktemp("events")
-    store = EventStore(f"chdb://{folder}" if request.param == "chdb" else f"{SERVER.rstrip('/')}/muster_test_{time.time_ns()}")
+@pytest.fixture(scope="module")
+def store(event_stores: EventStores, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventStore]:
+    store = EventStore(event_stores.url(tmp_path_factory.mktemp("events")))
     store.take_over({partition: Tenure(1, 10**9) for partition in range(4)})
     yield store
     store.close()

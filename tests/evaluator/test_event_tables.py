@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import clickhouse_connect
 import numpy as np
 import pytest
 
@@ -26,12 +27,13 @@ from services.evaluator.event_rows import AttributeRow
 from services.evaluator.event_store import EventStore
 from services.evaluator.event_tables import Layout, Tenure, counted, uncounted
 from services.evaluator.intake import EventColumns
+from tests.fakes.event_stores import EventStores
 
 EXPECTED = Path(__file__).parent / "expected"
 TENURES = {3: Tenure(7, 900, before=((4, 500), (6, 900))), 5: Tenure(1, 0)}
 ACCOUNT, WORKSPACE, ANNA = 7, 71, -5
 # What the store needs to be answered to go on asking; to all else there is no answer.
-ANSWERS: dict[str, Sequence[tuple[Any, ...]]] = {
+ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "SELECT toString(uuid)": [("the id of the store",)],
     "SELECT count()": [(1,)],
     "SELECT DISTINCT cityHash64(type, name, input_id)": [(1, 1, "signed up", 711)],
@@ -88,7 +90,7 @@ def everything_said(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
         scribes.append(Scribe(settings))
         return scribes[0]
 
-    monkeypatch.setattr("clickhouse_connect.get_client", client)
+    monkeypatch.setattr(clickhouse_connect, "get_client", client)
     store = EventStore(url)
     (scribe,) = scribes
     level, price = Subject(Place.ATTRIBUTE, "level"), Subject(Place.PRODUCT_FIELD, "price")
@@ -174,6 +176,16 @@ def test_the_url_says_where_the_tables_are() -> None:
     assert server.is_shared
     assert Layout.of("clickhouse://store:8123").database == "muster"
     assert not Layout.of("chdb:///data/events").is_shared
+
+
+def test_stores_of_tests_are_databases_of_their_own_on_a_server_and_on_a_cluster(tmp_path: Path) -> None:
+    assert EventStores().url(tmp_path) == f"chdb://{tmp_path}"
+    stores = EventStores("clickhouse://muster:secret@store:8123/?cluster=main")
+    one, other = (Layout.of(stores.url(tmp_path)) for _ in range(2))
+    assert (one.url, one.cluster) == (other.url, other.cluster) == ("clickhouse://muster:secret@store:8123", "main")
+    assert one.database.startswith("muster_test_")
+    assert one.database != other.database
+    assert Layout.of(EventStores("clickhouse://store:8123").url(tmp_path)).cluster == ""
 
 
 def test_without_partitions_nothing_is_read_and_nothing_taken_out() -> None:

@@ -18,12 +18,13 @@ from services.chassis.errors import from_rpc_error
 from tests.evaluator.fleet import Fleet, fleet_of
 from tests.evaluator.test_rounds import seed_members, some_happenings
 from tests.evaluator.world import PARTITIONS, WORKSPACE, Happening, seed_definition
+from tests.fakes.event_stores import EventStores
 from tests.fakes.nats_server import NatsServer
 
 
 @pytest.fixture
-async def fleet(tmp_path: Path, nats_server: NatsServer, postgres_url: str, bus: Bus) -> AsyncIterator[Fleet]:
-    async with fleet_of(tmp_path, nats_server.url, postgres_url, bus) as fleet:
+async def fleet(tmp_path: Path, nats_server: NatsServer, postgres_url: str, bus: Bus, event_stores: EventStores) -> AsyncIterator[Fleet]:
+    async with fleet_of(tmp_path, nats_server.url, postgres_url, bus, event_stores) as fleet:
         yield fleet
 
 

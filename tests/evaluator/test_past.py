@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from services.evaluator.event_store import EventStore
 from services.evaluator.event_tables import Tenure
 from services.evaluator.intake import EventColumns
 from services.evaluator.past import past_of
+from tests.fakes.event_stores import EventStores
 
 COMMERCE, CUSTOM = event_type_pb2.EVENT_TYPE_COMMERCE, event_type_pb2.EVENT_TYPE_CUSTOM
 PURCHASE, REFUND, SIGNED_UP = Series(1, COMMERCE, "purchase"), Series(1, COMMERCE, "refund"), Series(2, CUSTOM, "signed up")
@@ -35,9 +35,8 @@ LAST, PLAN = Property(PropertyKind.LAST_SEEN), Property(PropertyKind.USER_ATTRIB
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventStore]:
-    folder: Path = tmp_path_factory.mktemp("events")
-    store = EventStore(f"chdb://{folder}")
+def store(event_stores: EventStores, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventStore]:
+    store = EventStore(event_stores.url(tmp_path_factory.mktemp("events")))
     store.take_over({3: Tenure(1, 10**9)})
     rows = len(EVENTS)
     columns = EventColumns(

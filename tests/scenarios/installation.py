@@ -79,22 +79,22 @@ class Home:
         return {self.scenario.people[mpid - 1] for mpid in mpids}
 
 
-def play(scenarios: Sequence[Scenario], folder: Path) -> dict[str, list[set[str]] | Exception]:
+def play(scenarios: Sequence[Scenario], folder: Path, store_url: str) -> dict[str, list[set[str]] | Exception]:
     """The members of each scenario at each of its instants, by its name, or what went wrong with it."""
     server = NatsServer(folder / "nats")
     server.start()
     try:
-        homes = asyncio.run(_play(scenarios, folder, server.url))
+        homes = asyncio.run(_play(scenarios, folder, server.url, store_url))
     finally:
         server.kill()
     return {home.scenario.name: home.failure or home.found for home in homes}
 
 
-async def _play(scenarios: Sequence[Scenario], folder: Path, nats_url: str) -> list[Home]:
+async def _play(scenarios: Sequence[Scenario], folder: Path, nats_url: str, store_url: str) -> list[Home]:
     instants = sorted({instant for one in scenarios for instant in [now for now, _ in one.expected] + [told.arrives for told in one.told]})
     clock = ManualClock(from_ms(instants[0]) - timedelta(hours=1))
     async with AsyncExitStack() as stack:
-        services = await Services.started(stack, clock, folder, nats_url)
+        services = await Services.started(stack, clock, folder, nats_url, store_url)
         homes = await _each(scenarios, services.settle)
         for instant in instants:
             clock.set(from_ms(instant))
@@ -129,7 +129,7 @@ class Services:
     evaluator: Any
 
     @classmethod
-    async def started(cls, stack: AsyncExitStack, clock: ManualClock, folder: Path, nats_url: str) -> Services:
+    async def started(cls, stack: AsyncExitStack, clock: ManualClock, folder: Path, nats_url: str, store_url: str) -> Services:
         def settings(of: type[ServiceSettings], **more: object) -> Any:
             return of.load(
                 data_dir=folder, token_secret=TOKEN_SECRET, grpc_port=0, nats_url=nats_url, shutdown_grace_seconds=1, partitions=1, **more
@@ -144,7 +144,7 @@ class Services:
         definition.add(bus)
         defining = definition_app.add_parts(definition, settings(DefinitionSettings), clock)
         taking = ingest_app.add_parts(ingest, settings(IngestSettings, http_port=0), clock)
-        pace = {"round_seconds": 0.02, "round_pause_seconds": 0.0}
+        pace = {"store_url": store_url, "round_seconds": 0.02, "round_pause_seconds": 0.0}
         evaluating, rounds = evaluator_app.add_parts(evaluator, settings(EvaluatorSettings, **pace), clock)
         for app in (definition, ingest, evaluator):
             await running(app)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.event_stores import EventStores
 from tests.scenarios.installation import play
 from tests.scenarios.scenario import Scenario, scenarios
 
@@ -11,13 +12,13 @@ WAY = "grpc"
 
 
 @pytest.fixture(scope="session")
-def played(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[set[str]] | Exception]:
+def played(tmp_path_factory: pytest.TempPathFactory, event_stores: EventStores) -> dict[str, list[set[str]] | Exception]:
     """What came of each scenario."""
     folder: Path = tmp_path_factory.mktemp("scenarios")
-    return play([scenario for scenario in scenarios() if WAY not in scenario.not_by], folder)
+    return play([scenario for scenario in scenarios() if WAY not in scenario.not_by], folder, event_stores.url(folder / "events"))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("scenario", scenarios(), ids=lambda scenario: scenario.name)
 def test_a_scenario_has_the_members_it_tells(scenario: Scenario, played: dict[str, list[set[str]] | Exception]) -> None:
     if WAY in scenario.not_by:
