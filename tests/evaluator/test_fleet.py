@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator
 from functools import partial
@@ -16,8 +17,8 @@ from services.chassis import auth
 from services.chassis.bus import Bus
 from services.chassis.errors import from_rpc_error
 from tests.evaluator.fleet import Fleet, fleet_of
-from tests.evaluator.test_rounds import seed_members, some_happenings
-from tests.evaluator.world import PARTITIONS, WORKSPACE, Happening, seed_definition
+from tests.evaluator.mixed import DEFINITIONS, Past, happenings
+from tests.evaluator.world import PARTITIONS, WORKSPACE, seed_definition
 from tests.fakes.event_stores import EventStores
 from tests.fakes.nats_server import NatsServer
 
@@ -33,26 +34,29 @@ def now_ms() -> int:
 
 
 class Told:
-    """What was told of people, and who belongs to the audience by that."""
+    """What was told of people, and who belongs to each audience by that."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self.happenings: list[Happening] = []
+        self.past = Past()
 
     async def more(self, seed: int, count: int = 300) -> None:
-        some = some_happenings(seed, now_ms(), count)
-        self.happenings += some
-        await self._fleet.world.events(some)
+        await self.past.tell(self._fleet.world, happenings(random.Random(seed), now_ms(), count))
 
     async def is_known_to(self, number: int) -> bool:
         """Whether this evaluator, and whoever follows the facts, knows it all."""
-        expected = seed_members(self.happenings, now_ms())
-        return self._fleet.follower.members[1] == expected and await self._fleet.members(number) == expected
+        for audience_id in DEFINITIONS:
+            expected = self.past.expected(audience_id, now_ms())
+            if self._fleet.follower.members[audience_id] != expected or await self._fleet.members(number, audience_id) != expected:
+                return False
+        return True
 
 
 async def founded(fleet: Fleet) -> Told:
+    """Audiences of every kind of criterion."""
     await fleet.world.workspace()
-    await fleet.world.audience(1, seed_definition())
+    for audience_id, definition in DEFINITIONS.items():
+        await fleet.world.audience(audience_id, definition)
     return Told(fleet)
 
 
@@ -65,17 +69,19 @@ async def test_as_many_evaluators_as_one_likes_tell_the_same(fleet: Fleet, evalu
     await fleet.until(lambda: [len(fleet.owned_by(number)) for number in numbers] == [PARTITIONS // evaluators] * evaluators)
     for number in numbers:
         await fleet.until(partial(told.is_known_to, number))
-    expected = seed_members(told.happenings, now_ms())
+    everywhere = told.past.everywhere(now_ms())
+    expected, people = everywhere[1], set(told.past.people.known)
+    assert all(members and members != people for members in everywhere.values()), "each audience divides them"
     draft = pb.EstimateRequest(definition=seed_definition(), workspace_ids=[WORKSPACE], overlap_audience_id=1)
-    people = {happening.mpid for happening in told.happenings}
     for number in numbers:
         statistics = await fleet.call(number, "GetAudienceStatistics", pb.GetAudienceStatisticsRequest(audience_id=1))
         assert (statistics.size, statistics.adds - statistics.drops) == (len(expected), len(expected))
         estimate = await fleet.call(number, "Estimate", draft)
         assert (estimate.size, estimate.overlap, estimate.candidates) == (len(expected), len(expected), len(people))
-        for mpid in sorted(people)[:8]:
-            explanation = await fleet.call(number, "ExplainMembership", pb.ExplainMembershipRequest(audience_id=1, mpid=mpid))
-            assert explanation.member == (mpid in expected)
+        for audience_id, members in everywhere.items():
+            for mpid in sorted(people)[:2]:
+                explanation = await fleet.call(number, "ExplainMembership", pb.ExplainMembershipRequest(audience_id=audience_id, mpid=mpid))
+                assert explanation.member == (mpid in members)
         request = pb.ListAudienceHistoryRequest(audience_id=1, step=pb.HISTORY_STEP_HOUR, to_ms=now_ms() + 60_000)
         history = await fleet.call(number, "ListAudienceHistory", request)
         assert history.points[-1].size == len(expected)
@@ -93,7 +99,7 @@ async def test_one_that_is_killed_and_one_that_is_added_under_load_lose_and_doub
         while not stopping:
             seed += 1
             await told.more(seed, 20)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
     loading = asyncio.create_task(load())
     await asyncio.sleep(1)

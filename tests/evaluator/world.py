@@ -141,30 +141,29 @@ class World:
 
     async def attributes(self, mpid: int, values: Mapping[str, str | None], time_ms: int) -> None:
         """Attributes of one person; None removes."""
-        await self.profiles(
-            ingest_facts.ProfileChange(
-                mpid=mpid,
-                workspace_id=WORKSPACE,
-                input_id=INPUT,
-                time_ms=time_ms,
-                set_attributes={n: identity_pb2.AttributeValue(string_value=value) for n, value in values.items() if value is not None},
-                removed_attributes=[name for name, value in values.items() if value is None],
-            )
+        change = ingest_facts.ProfileChange(
+            mpid=mpid,
+            workspace_id=WORKSPACE,
+            input_id=INPUT,
+            time_ms=time_ms,
+            set_attributes={name: identity_pb2.AttributeValue(string_value=value) for name, value in values.items() if value is not None},
+            removed_attributes=[name for name, value in values.items() if value is None],
         )
+        await self.profiles([change])
 
     async def merge(self, mpid: int, into: int, time_ms: int) -> None:
         """The one is the other."""
-        await self.profiles(ingest_facts.ProfileChange(mpid=mpid, workspace_id=WORKSPACE, time_ms=time_ms, merged_into=into))
+        await self.profiles([ingest_facts.ProfileChange(mpid=mpid, workspace_id=WORKSPACE, time_ms=time_ms, merged_into=into)])
 
     async def delete(self, mpid: int, time_ms: int) -> None:
         """Nobody any more."""
-        await self.profiles(ingest_facts.ProfileChange(mpid=mpid, workspace_id=WORKSPACE, time_ms=time_ms, deleted=True))
+        await self.profiles([ingest_facts.ProfileChange(mpid=mpid, workspace_id=WORKSPACE, time_ms=time_ms, deleted=True)])
 
-    async def profiles(self, change: ingest_facts.ProfileChange) -> None:
-        """One change of one person."""
-        partition = partition_of(ACCOUNT, change.mpid, self._partitions)
+    async def profiles(self, changes: Sequence[ingest_facts.ProfileChange]) -> None:
+        """Changes of one person, in their order."""
+        partition = partition_of(ACCOUNT, changes[0].mpid, self._partitions)
         message = ingest_facts.ProfileChanges(
-            batch_id=f"p{next(_ids)}", account_id=ACCOUNT, partition=partition, receive_time_ms=change.time_ms, changes=[change]
+            batch_id=f"p{next(_ids)}", account_id=ACCOUNT, partition=partition, receive_time_ms=changes[0].time_ms, changes=changes
         )
         await self._bus.publish(profiles_subject(partition), message.SerializeToString(), message_id=message.batch_id)
 
