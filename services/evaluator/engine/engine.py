@@ -108,7 +108,7 @@ class Engine:
 
     def reserve(self, compiled: Compiled) -> None:
         """What is filled for this definition stays until `give_back`, whatever else is asked for meanwhile."""
-        self._sieves.use(sieve for criterion in criteria_of(compiled.members) for sieve in sieves_of(criterion))
+        self._sieves.reserve(sieve for criterion in criteria_of(compiled.members) for sieve in sieves_of(criterion))
 
     def give_back(self, compiled: Compiled) -> None:
         """As often as it was reserved."""

@@ -101,6 +101,10 @@ class Sieves:
         self.bring_in(wanted)
         self._uses.update(wanted)
 
+    def reserve(self, wanted: Iterable[Sieve]) -> None:
+        """Keep these, once they are filled, as if they were used."""
+        self._uses.update(wanted)
+
     def bring_in(self, wanted: Iterable[Sieve]) -> None:
         """Have the series of these in the index."""
         for sieve in wanted:
