@@ -360,8 +360,8 @@ def of_people(days: st.SearchStrategy[date], workspaces: Sequence[int]) -> st.Se
         st.builds(lambda edge, when: {"seen": pb.SeenCriterion(edge=edge, when=when)}, st.sampled_from([1, 2]), periods(days)),
         st.builds(
             lambda field, value: {"location": pb.LocationCriterion(place=pb.PlaceTest(field=field, value=value))},
-            st.sampled_from([1, 1, 2, 3, 4, 4, 4]),
-            st.sampled_from(["Berlin", "berlin", "DE", "de", "5"]),
+            st.sampled_from([1, 2, 3, 4, 4]),
+            st.sampled_from(["Berlin", "berlin", "DE"]),
         ),
         st.builds(
             lambda degrees, metres: {"location": pb.LocationCriterion(near=pb.Near(latitude=degrees, distance_metres=metres))},

@@ -148,8 +148,8 @@ happenings = st.builds(
 )
 # Facts are drawn with their distance from now as their time.
 new_events = st.tuples(people, happenings)
-places = st.sampled_from(["$City", "$City", "$Country", "$Country", "$State", "$Zip"])
-cities = st.sampled_from(["Berlin", "Berlin", "DE", "DE", "5", None])
+places = st.sampled_from(["$City", "$Country", "$State", "$Zip"])
+cities = st.sampled_from(["Berlin", "Berlin", "Berlin", "DE", "DE", None])
 attribute_changes = d.mixed(
     (4, st.builds(facts.AttributeChange, workspaces, st.just("colour"), values, near_offsets)),
     (2, st.builds(facts.AttributeChange, workspaces, st.just("born"), d.mixed((3, dates_from_now), (1, values)), near_offsets)),
@@ -160,7 +160,7 @@ device_fields = {
     **dict.fromkeys(("model", "platform", "manufacturer", "os_version", "carrier", "language"), some_texts),
     "country": st.sampled_from(["DE", "de"]),
 }
-devices = st.lists(st.sampled_from(sorted(device_fields)), max_size=3, unique=True).flatmap(
+devices = st.lists(st.sampled_from(sorted(device_fields)), min_size=1, max_size=4, unique=True).flatmap(
     lambda fields: st.fixed_dictionaries({field: device_fields[field] for field in fields})
 )
 regulations, purposes = st.sampled_from(["gdpr", "Gdpr"]), st.sampled_from(["marketing", ""])
