@@ -436,7 +436,7 @@ class Population:
             ordinals, times, which = ordinals[order], times[order], which[order]
         for sieve, own in zip(sieves, entries, strict=True):
             self.engine.fill(sieve, ordinals, times, which, own)
-        if tables <= 1:  # else there are too many different values to keep them all
+        if tables <= 1:  # else there are too many different values
             reading = Reading(told or [], in_order)
             reading.add(ordinals, times, which)
             self.engine.keep(source, subjects, reading)

@@ -13,10 +13,10 @@ ROOT = Path(__file__).parents[2]
 HEAD = """# Measured
 
 `make bench` measures all of this on one machine; this page was written by it (`.venv/bin/python -m tests.bench.report`). The machine has
-two cores that are shared with others, who make everything last longer. What only computes (the engine, SQL, estimates, and whole rounds
-where they are compared) is therefore told in time of the processor, of all threads together; starts, messages and the whole pipeline by
-the clock. What counts are the ratios, whose two sides are measured in one run. *Beside* is the other side of a comparison, *ratio* how
-many times the value it is. Wherever two sides are compared, their results are compared too, and the table says how many differ.
+two cores that are shared with others, who make everything last longer. What computes (the engine, SQL, estimates, starts, and whole
+rounds where they are compared) is therefore told in time of the processor, of all threads together; messages and the whole pipeline by the
+clock. What counts are the ratios, whose two sides are measured in one run. *Beside* is the other side of a comparison, *ratio* how many
+times the value it is. Wherever two sides are compared, their results are compared too, and the table says how many differ.
 
 ![Events a second: the engine, and the same changes of memberships by other means](measured.svg)
 

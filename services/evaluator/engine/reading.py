@@ -10,8 +10,6 @@ from .details import Happening
 from .facts import Instants, Ordinals
 from .sieve import Sieve, SieveEntry
 
-MOST_HAPPENINGS = 300_000  # different ones; a reading that comes to have more is let go of
-
 Column = tuple[NDArray[np.int32], Instants, NDArray[np.int32]]
 
 

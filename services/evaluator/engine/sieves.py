@@ -21,13 +21,14 @@ from .details import Happening, Subject
 from .events import Codes, EventIndex
 from .facts import EventContext, EventRows, Instants, Ordinals, Series
 from .measure import Measure
-from .reading import MOST_HAPPENINGS, Reading
+from .reading import Reading
 from .sieve import Sieve, SieveEntry
 from .tree import Match
 
 SPARE = 200
 SPARE_EVENTS = 4_000_000  # 12 bytes each
 READ_EVENTS = 8_000_000  # 16 bytes each, that readings hold in all
+READ_HAPPENINGS = 100_000  # some 1,000 bytes each
 
 NOTHING = EventContext()
 
@@ -71,13 +72,9 @@ class Sieves:
 
     def keep(self, source: Match, subjects: frozenset[Subject], reading: Reading) -> None:
         """What is known of these subjects of all events of the match: other sieves that read the same are filled from it."""
-        if len(reading) > READ_EVENTS or len(reading.happenings) > MOST_HAPPENINGS:
-            return
         self._readings.pop((source, subjects), None)
         self._readings[source, subjects] = reading
-        while sum(map(len, self._readings.values())) > READ_EVENTS:
-            del self._readings[next(iter(self._readings))]
-        self._readers.clear()
+        self._bound_readings()
 
     def fill(self, sieve: Sieve, ordinals: Some, times: Instants, which: Some, entries: Sequence[Sequence[SieveEntry]]) -> None:
         """All that the sieve lets through of the past, in the order of its arrival: `entries[which[i]]` are those of event i."""
@@ -134,6 +131,7 @@ class Sieves:
                     told.setdefault(read, []).append(_Part(rows, which, happenings))
         for read, own_parts in told.items():
             self._tell(self._readings[read], *_joined(own_parts))
+        self._bound_readings()
         taken = (self._take(sieve, *_joined(own)) for sieve, own in parts.items())
         return [one for one in taken if one is not None]
 
@@ -198,11 +196,17 @@ class Sieves:
     def _reading_for(self, sieve: Sieve) -> Reading | None:
         read = sieve.match.source, sieve.subjects
         reading = self._readings.pop(read, None)
-        if reading is None or len(reading.happenings) > MOST_HAPPENINGS:
-            self._readers.clear()
+        if reading is None:
             return None
         self._readings[read] = reading
         return reading if reading.in_order or not sieve.is_measure else None
+
+    def _bound_readings(self) -> None:
+        while self._readings and (
+            sum(map(len, self._readings.values())) > READ_EVENTS
+            or sum(len(reading.happenings) for reading in self._readings.values()) > READ_HAPPENINGS
+        ):
+            del self._readings[next(iter(self._readings))]
 
     def _readings_of(self, series: Series) -> list[Read]:
         return [(source, subjects) for source, subjects in self._readings if source.reads(series)]

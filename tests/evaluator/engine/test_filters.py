@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from muster.definition.v1 import definition_pb2 as pb
 
-from services.evaluator.engine import Compiled, Engine, Series, compile_definition
+from services.evaluator.engine import Compiled, Engine, Series, compile_definition, sieves
 from services.evaluator.engine.facts import EventContext, EventRows
 from services.evaluator.engine.sieves import SPARE
 from tests.evaluator.engine import definitions as d
@@ -206,6 +206,17 @@ def test_another_filter_of_the_same_values_is_filled_with_what_came_since() -> N
     assert engine.round(NOW, {Series(11, d.CUSTOM, "buy"): more})[1].added.tolist() == [5]
     engine.forget(NOW)
     assert len(engine.missing(compiled(d.event("buy", where=[attribute("level", d.text("contains", "t"))])))) == 1
+
+
+def test_what_is_kept_for_other_filters_is_let_go_of_before_it_is_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sieves, "READ_HAPPENINGS", 3)
+    past = [(1, told({"attributes": {"level": "gold"}})), (2, told({"attributes": {"level": "tin"}}))]
+    engine, gold = engine_with(past), compiled(d.event("buy", where=[GOLD]))
+    fill(engine, past, gold, keep=True)
+    rows = EventRows(np.array([3, 4]), np.array([NOW, NOW]), ['{"attributes":{"level":"a"}}', '{"attributes":{"level":"b"}}'], ())
+    engine.round(NOW, {Series(11, d.CUSTOM, "buy"): rows})
+    assert len(engine.missing(compiled(d.event("buy", where=[attribute("level", d.text("equals", "a"))])))) == 1
+    assert engine.estimate(gold).size == 1
 
 
 def test_there_are_never_many_spare_filters() -> None:
