@@ -85,11 +85,14 @@ async def test_data_sent_to_a_new_input_is_seen_in_an_audience(live: Run, instal
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}"},
         stdout=asyncio.subprocess.PIPE,
+        # Whoever is started in the background of a shell ignores Ctrl-C, and so do all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert watching.stdout is not None
     assert f"audience {number}: size 1, last 24 h 1 added, 0 dropped" in (await watching.stdout.readline()).decode()
     watching.send_signal(signal.SIGINT)
-    assert await watching.wait() == 0
+    async with asyncio.timeout(30):
+        assert await watching.wait() == 0
     listed = live("audience", "list").out
     assert "New" in listed
     assert "active" in listed

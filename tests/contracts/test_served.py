@@ -46,7 +46,8 @@ async def call(channel: grpc.aio.Channel, method: MethodDescriptor, metadata: tu
     options: dict[str, Any] = {"metadata": metadata, "timeout": 10}
 
     async def requests() -> AsyncIterator[Message]:
-        yield request
+        if metadata:  # a stream that is refused at once may end while its first message is on the way, which is another failure
+            yield request
 
     try:
         if method.client_streaming and method.server_streaming:
