@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from muster.evaluator.v1 import facts_pb2
@@ -16,6 +18,8 @@ from services.evaluator.people import Mpids
 from services.evaluator.population import Population, Turn
 
 PIECE_CHANGES = 100_000
+_PARTITIONS = facts_pb2.MembershipChanges.PARTITIONS_FIELD_NUMBER
+_ADDED, _DROPPED = facts_pb2.PartitionChanges.ADDED_FIELD_NUMBER, facts_pb2.PartitionChanges.DROPPED_FIELD_NUMBER
 
 
 def membership_messages(
@@ -41,19 +45,20 @@ def membership_messages(
         sections = [section for part in some for section in _sections(population, audience_id, part, rounds, receive_time_ms)]
         if not sections and not whole:
             continue
-        for index, message in enumerate(_packed(sections)):
-            message.account_id = population.account_id
-            message.audience_id = audience_id
-            message.as_of_ms = as_of_ms
-            message.ended = whole and audience_id in turn.ended and index == 0
-            if audience_id in population.audiences:
-                message.revision = population.audiences[audience_id].revision
+        audience = population.audiences.get(audience_id)
+        for index, packed in enumerate(_packed(sections)):
+            message = facts_pb2.MembershipChanges(
+                account_id=population.account_id,
+                audience_id=audience_id,
+                as_of_ms=as_of_ms,
+                revision=audience.revision if audience is not None else 0,
+                ended=whole and audience_id in turn.ended and index == 0,
+            )
             # The rounds of the partitions name the message: a repetition after a crash has the same id.
-            name = ".".join(f"{part.partition}-{part.round}-{part.piece}" for part in message.partitions)
             yield Outgoing(
                 memberships_subject(population.account_id, audience_id),
-                message.SerializeToString(),
-                f"{population.account_id}.{audience_id}.{name}",
+                b"".join([message.SerializeToString(), *(section.body for section in packed)]),
+                f"{population.account_id}.{audience_id}.{'.'.join(section.name for section in packed)}",
                 headers_of(population.account_id),
             )
 
@@ -68,21 +73,43 @@ def _parts_of_ended(population: Population, turn: Turn, audience_id: int, parts:
     return sorted([*parts, *(Part(partition, nobody, nobody, none, none) for partition in told - changed)], key=lambda part: part.partition)
 
 
-def _sections(
-    population: Population, audience_id: int, part: Part, rounds: Mapping[int, int], receive_time_ms: int
-) -> Iterator[facts_pb2.PartitionChanges]:
+class _Section(NamedTuple):
+    """A PartitionChanges as it stands in the bytes of a MembershipChanges."""
+
+    name: str
+    changes: int
+    body: bytes
+
+
+def _sections(population: Population, audience_id: int, part: Part, rounds: Mapping[int, int], receive_time_ms: int) -> Iterator[_Section]:
+    """A busy round has thousands, so the MPIDs are not taken out of their arrays: packed sfixed64 is what these are in memory."""
     pieces = list(_pieces(part.added_mpids, part.dropped_mpids))
+    partition, round_, previous = part.partition, rounds[part.partition], population.rounds.get((audience_id, part.partition), 0)
     for piece, (added, dropped) in enumerate(pieces):
-        yield facts_pb2.PartitionChanges(
-            partition=part.partition,
-            round=rounds[part.partition],
-            previous_round=population.rounds.get((audience_id, part.partition), 0),
-            piece=piece,
-            pieces=len(pieces),
-            added=added.tolist(),
-            dropped=dropped.tolist(),
-            receive_time_ms=receive_time_ms,
-        )
+        head = _head(partition, round_, previous, piece, len(pieces), receive_time_ms)
+        sides = (_field(number, mpids.astype("<i8", copy=False).tobytes()) for number, mpids in ((_ADDED, added), (_DROPPED, dropped)))
+        body = _field(_PARTITIONS, b"".join([head, *sides]))
+        yield _Section(f"{partition}-{round_}-{piece}", len(added) + len(dropped), body)
+
+
+@lru_cache(maxsize=10_000)
+def _head(partition: int, round_: int, previous_round: int, piece: int, pieces: int, receive_time_ms: int) -> bytes:
+    """All of it but the people: most audiences of a round have it in common."""
+    return facts_pb2.PartitionChanges(
+        partition=partition, round=round_, previous_round=previous_round, piece=piece, pieces=pieces, receive_time_ms=receive_time_ms
+    ).SerializeToString()
+
+
+def _field(number: int, body: bytes) -> bytes:
+    """A field of bytes, as protobuf writes it; an empty one is left out."""
+    if not body:
+        return b""
+    length, size = bytearray(), len(body)
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    length.append(size)
+    return bytes((number << 3 | 2,)) + bytes(length) + body
 
 
 def _pieces(added: Mpids, dropped: Mpids) -> Iterator[tuple[Mpids, Mpids]]:
@@ -96,13 +123,12 @@ def _pieces(added: Mpids, dropped: Mpids) -> Iterator[tuple[Mpids, Mpids]]:
         yield added[start:end], dropped[max(0, start - len(added)) : max(0, end - len(added))]
 
 
-def _packed(sections: Sequence[facts_pb2.PartitionChanges]) -> Iterator[facts_pb2.MembershipChanges]:
-    """Sections put together into messages of at most PIECE_CHANGES changes."""
+def _packed(sections: Sequence[_Section]) -> Iterator[Sequence[_Section]]:
+    """Sections put together into messages of at most PIECE_CHANGES changes; at least one message."""
     taken, held = 0, 0
     for number, section in enumerate(sections):
-        size = len(section.added) + len(section.dropped)
-        if number > taken and held + size > PIECE_CHANGES:
-            yield facts_pb2.MembershipChanges(partitions=sections[taken:number])
+        if number > taken and held + section.changes > PIECE_CHANGES:
+            yield sections[taken:number]
             taken, held = number, 0
-        held += size
-    yield facts_pb2.MembershipChanges(partitions=sections[taken:])
+        held += section.changes
+    yield sections[taken:]
