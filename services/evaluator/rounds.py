@@ -314,8 +314,10 @@ class Rounds:
     async def _stop_reading(self) -> None:
         if self._intake is not None:
             intake, self._intake = self._intake, None
-            intake.cancel()
-            await asyncio.wait([intake])
+            # Once may not be enough: before Python 3.12, asyncio.wait_for swallows a cancellation that comes with what it waited for.
+            while not intake.done():
+                intake.cancel()
+                await asyncio.wait([intake], timeout=0.1)
             if not intake.cancelled():
                 intake.result()  # what it failed with before
         if self._reader is not None:

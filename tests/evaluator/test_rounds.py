@@ -10,8 +10,10 @@ import pytest
 from muster.definition.v1 import audience_pb2, definition_pb2
 
 from services.chassis.app import PartFailed
+from services.chassis.pull import Message
 from services.chassis.streams import events_subject
 from services.evaluator import population
+from services.evaluator.reader import StreamReader
 from services.evaluator.store import Commit, Replaced, Store
 from tests.evaluator.conftest import Home, members
 from tests.evaluator.world import ACCOUNT, INSTALL, PARTITIONS, SESSION_START, Happening, criterion, seed_definition
@@ -309,3 +311,29 @@ async def test_many_audiences_at_once_are_activated_over_several_rounds(home: Ho
         assert all([await members(evaluator, audience_id) == people for audience_id in range(1, 7)])
     async with home.evaluator() as evaluator:
         assert all([await members(evaluator, audience_id) == people for audience_id in range(1, 7)])
+
+
+async def test_an_intake_that_does_not_hear_the_first_call_to_end_holds_nobody_up(
+    home: Home, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As asyncio.wait_for before Python 3.12 may: it held up the next owners of the partitions for ever."""
+    fetch, missed = StreamReader.fetch, 0
+
+    async def deaf(reader: StreamReader, max_messages: int, wait_seconds: float) -> list[Message]:
+        nonlocal missed
+        try:
+            return await fetch(reader, max_messages, wait_seconds)
+        except asyncio.CancelledError:
+            missed += 1
+            if missed > 1:
+                raise
+            return []
+
+    monkeypatch.setattr(StreamReader, "fetch", deaf)
+    await home.world.workspace()
+    await home.world.audience(1, seed_definition())
+    async with asyncio.timeout(20):
+        async with home.evaluator():
+            await home.world.events([Happening(11, clock.now_ms(), INSTALL)])
+            await home.until(lambda: _is(home, {11}))
+    assert missed > 1
