@@ -219,10 +219,6 @@ class Measure:
         self._grow()
         return labels
 
-    def in_windows(self, labels: Codes, now: int) -> NDArray[np.bool_]:
-        """Which of the entries count now, as far as their instants say."""
-        return self._in_windows(labels, now) if self._windows else np.ones(len(labels), np.bool_)
-
     def rows_of(self, labels: Codes) -> tuple[Positions, NDArray[np.int64]]:
         """What the windows look at: for each row of instants the position of its label, and the instants."""
         return self._rows.of(labels)
