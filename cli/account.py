@@ -6,15 +6,19 @@ from datetime import timedelta
 from typing import Annotated
 
 import typer
+from google.protobuf.field_mask_pb2 import FieldMask
 from muster.definition.v1 import account_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
 
 from cli.client import Muster
-from cli.output import AccountOption, JsonOption, as_dict, fields, note, print_json, when
+from cli.faults import bad_input
+from cli.output import AccountOption, JsonOption, as_dict, fields, note, print_json, table, when
+from cli.person import name_of, type_of
 from cli.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="The customers of this installation.")
 
+_VALUES_MAX = 1000
 _TOKEN_TTL = timedelta(days=30)
 
 
@@ -40,6 +44,60 @@ def show(account: AccountOption = None, as_json: JsonOption = False) -> None:
     """Show the account that commands mean."""
     with Muster(Settings.load(), account) as muster:
         _show(muster.call(muster.accounts.GetAccount, pb.GetAccountRequest(), service="definition"), as_json)
+
+
+@app.command("identities")
+def identities(
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="TYPE, TYPE:N (at most N values a person), TYPE:moves (goes over to whoever uses it) or TYPE:N:moves. The strongest "
+            "first; may be repeated. These rules take the place of all that there are.",
+        ),
+    ] = None,
+    keep_apart: Annotated[bool, typer.Option("--keep-apart", help="Nobody is merged with anybody.")] = False,
+    usual: Annotated[bool, typer.Option("--usual", help="No rules of its own any more.")] = False,
+    account: AccountOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the account's own rules of who is who; with options, set them. They hold for what arrives from now on."""
+    if usual and (rule or keep_apart):
+        raise bad_input("--usual takes the account's rules away: leave --rule and --keep-apart out.")
+    rules = [_rule(one) for one in rule or ()]
+    with Muster(Settings.load(), account) as muster:
+        now = muster.call(muster.accounts.GetAccount, pb.GetAccountRequest(), service="definition")
+        if rules or keep_apart or usual:
+            changed = account_pb2.Account(etag=now.etag)
+            if not usual:
+                changed.identity_rules.rules.extend(rules)
+                changed.identity_rules.keep_apart = keep_apart
+            request = pb.UpdateAccountRequest(account=changed, update_mask=FieldMask(paths=["identity_rules"]))
+            now = muster.call(muster.accounts.UpdateAccount, request, service="definition")
+    if as_json:
+        print_json({"identity_rules": as_dict(now.identity_rules) if now.HasField("identity_rules") else None})
+        return
+    if not now.HasField("identity_rules"):
+        note("The usual rules: a person has at most one customer-id, and a push-token goes over to whoever uses it.")
+        return
+    rows = [(name_of(one.type), one.max_values or "any number", "yes" if one.moves else "") for one in now.identity_rules.rules]
+    table(["type, the strongest first", "values a person", "moves"], rows, empty="No type has a rule of its own.")
+    if now.identity_rules.keep_apart:
+        note("Nobody is merged with anybody.")
+
+
+def _rule(given: str) -> account_pb2.IdentityRule:
+    name, *words = given.split(":")
+    rule = account_pb2.IdentityRule(type=type_of(name))
+    for word in words:
+        if word == "moves":
+            rule.moves = True
+        elif word.isascii() and word.isdecimal() and 0 < int(word) <= _VALUES_MAX:
+            rule.max_values = int(word)
+        else:
+            raise bad_input(
+                f"{given!r} is not a rule.", hint=f"Write it as email, email:1 (1 to {_VALUES_MAX}), push-token:moves or email:1:moves."
+            )
+    return rule
 
 
 def _show(account: account_pb2.Account, as_json: bool) -> None:

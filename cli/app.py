@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from cli import account, audience, configuration, connection, deadletters, dev, input, integration, status, token, workspace
+from cli import account, audience, configuration, connection, deadletters, dev, input, integration, person, status, token, workspace
 from cli.demo import command as demo
 from cli.faults import CliFault, ExitCode, bad_input
 from cli.output import JSON_FLAG, print_fault
@@ -24,7 +24,7 @@ app = typer.Typer(
 app.command("dev")(dev.dev)
 app.command("demo")(demo.demo)
 app.command("status")(status.status)
-for group in (account, workspace, input, audience, integration, configuration, connection, deadletters, token):
+for group in (account, workspace, input, person, audience, integration, configuration, connection, deadletters, token):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
 

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from muster.definition.v1.definition_service_pb2_grpc import AccountServiceStub, AudienceServiceStub
 from muster.evaluator.v1.evaluator_service_pb2_grpc import EvaluatorServiceStub
 from muster.forwarder.v1.forwarder_service_pb2_grpc import ConfigurationServiceStub, ConnectionServiceStub
+from muster.ingest.v1.ingest_service_pb2_grpc import IdentityServiceStub
 from muster.operations.v1.operations_service_pb2_grpc import OperationsServiceStub
 
 from cli.faults import from_rpc
@@ -65,6 +66,10 @@ class Muster:
     @property
     def evaluator(self) -> EvaluatorServiceStub:
         return EvaluatorServiceStub(self._channel("evaluator"))
+
+    @property
+    def identities(self) -> IdentityServiceStub:
+        return IdentityServiceStub(self._channel("ingest"))
 
     @property
     def configurations(self) -> ConfigurationServiceStub:

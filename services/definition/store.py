@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import fields
+from dataclasses import astuple, fields
 from typing import Any, TypeVar
 
 from muster.definition.v1 import definition_pb2
@@ -29,6 +29,7 @@ from .domain.accounts import (
 from .domain.audiences import Audience, AudienceNotFound, Revision, RevisionNotFound
 from .domain.etags import StaleEtag
 from .domain.idempotency import Create
+from .domain.identity_rules import IdentityRule, IdentityRules
 from .domain.lifecycle import State
 from .domain.listing import AudienceQuery, Page, Position, SortKey
 from .domain.nesting import used_by
@@ -62,7 +63,7 @@ class Scope:
         row = await self._one(query.where(tables.accounts.c.account_id == self.account_id))
         if row is None:
             raise AccountNotFound(f"There is no account {self.account_id}; use the token of an account.", account_id=self.account_id)
-        return Account(**row)
+        return _account(row)
 
     async def workspace(self, workspace_id: int) -> Workspace:
         """Raises UnknownWorkspace."""
@@ -238,11 +239,11 @@ class Transaction(Scope):
 
     async def add_account(self, account: Account) -> Account:
         """The account with its new id; this transaction is inside it from now on."""
-        self.account_id = await self._insert(tables.accounts, _without(_row(account), "account_id"))
+        self.account_id = await self._insert(tables.accounts, _without(_account_row(account), "account_id"))
         return await self._announce(await self.account())
 
     async def save_account(self, account: Account) -> Account:
-        return await self._save(tables.accounts, account, _row(account))
+        return await self._save(tables.accounts, account, _account_row(account))
 
     async def add_workspace(self, workspace: Workspace) -> Workspace:
         """The workspace with its new id."""
@@ -359,6 +360,18 @@ def _conditions(query: AudienceQuery, account_id: int) -> list[ColumnElement[boo
     for tag in sorted(query.tags):
         conditions.append(table.c.audience_id.in_(select(tags.c.audience_id).where(tags.c.account_id == account_id, tags.c.tag == tag)))
     return conditions
+
+
+def _account(row: Row) -> Account:
+    told = row["identity_rules"]
+    rules = None if told is None else IdentityRules(tuple(IdentityRule(*rule) for rule in told["rules"]), told["keep_apart"])
+    return Account(**row | {"identity_rules": rules})
+
+
+def _account_row(account: Account) -> dict[str, Any]:
+    own = account.identity_rules
+    told = None if own is None else {"rules": [list(astuple(rule)) for rule in own.rules], "keep_apart": own.keep_apart}
+    return _row(account) | {"identity_rules": told}
 
 
 def _workspace(row: Row) -> Workspace:

@@ -41,6 +41,8 @@ accounts = Table(
     Column("name", Text, nullable=False),
     Column("look_back_days", Integer, nullable=False),
     ms_column("create_time_ms"),
+    # {"rules": [[type, max_values, moves] each], "keep_apart"}; null: the usual ones.
+    Column("identity_rules", JSON(none_as_null=True)),
     sqlite_autoincrement=True,
 )
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from muster.definition.v1 import account_pb2, audience_pb2, definition_service_pb2
+from muster.ingest.v1 import identity_pb2
 
 from .domain.accounts import Account, Input, Workspace
 from .domain.audiences import Audience, Edit, Revision
 from .domain.etags import etag_of
 from .domain.faults import Fault
+from .domain.identity_rules import IdentityRule, IdentityRules
 from .domain.overrides import AttributeKind, AttributeOverride, AttributeType
 
 
@@ -21,6 +23,24 @@ def account_to_proto(account: Account) -> account_pb2.Account:
         look_back_days=account.look_back_days,
         create_time_ms=account.create_time_ms,
         etag=etag_of(account.version),
+        identity_rules=None if account.identity_rules is None else _identity_rules_to_proto(account.identity_rules),
+    )
+
+
+def identity_rules_of(account: account_pb2.Account) -> IdentityRules | None:
+    if not account.HasField("identity_rules"):
+        return None
+    told = account.identity_rules
+    return IdentityRules(tuple(IdentityRule(int(rule.type), rule.max_values, rule.moves) for rule in told.rules), told.keep_apart)
+
+
+def _identity_rules_to_proto(rules: IdentityRules) -> account_pb2.IdentityRules:
+    return account_pb2.IdentityRules(
+        rules=[
+            account_pb2.IdentityRule(type=identity_pb2.IdentityType.ValueType(rule.type), max_values=rule.max_values, moves=rule.moves)
+            for rule in rules.rules
+        ],
+        keep_apart=rules.keep_apart,
     )
 
 

@@ -14,19 +14,22 @@ from muster.ingest.v1 import ingest_service_pb2_grpc as pb_grpc
 
 from services.chassis.auth import account_of
 from services.chassis.clock import Clock
-from services.chassis.errors import Unimplemented
+from services.chassis.errors import Invalid, Unimplemented
 from services.ingest.domain.identities import key_of, normal
 from services.ingest.domain.model import Batch, Fault, Faults, Identity
 from services.ingest.inputs import Inputs
 from services.ingest.intake import Intake
+from services.ingest.people import People
 from services.ingest.protos import batch_from_proto
-from services.ingest.store import Store
+from services.ingest.store import MergeRecord, Store
 
 Context = Any
 
 # How many requests of a stream may be on their way before the next is read.
 _STREAM_WINDOW = 32
 _CHUNK = 1_000
+_PAGE = 100
+_NUMBER_MAX = 2**63 - 1
 
 
 class NotBuilt(Unimplemented):
@@ -109,8 +112,9 @@ class IngestApi(pb_grpc.IngestServiceServicer):
 class IdentityApi(pb_grpc.IdentityServiceServicer):
     """Who is who."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, people: People) -> None:
         self._store = store
+        self._people = people
 
     async def LookUpIdentities(self, request: pb.LookUpIdentitiesRequest, context: Context) -> AsyncIterator[pb.LookUpIdentitiesResponse]:
         """The identities of people, in chunks."""
@@ -134,6 +138,19 @@ class IdentityApi(pb_grpc.IdentityServiceServicer):
         return pb.FindProfilesResponse(
             profiles=[pb.FoundProfile(identity=sent, mpid=found[key]) for (sent, _), key in zip(asked, keys, strict=True) if key in found]
         )
+
+    async def ListMerges(self, request: pb.ListMergesRequest, context: Context) -> pb.ListMergesResponse:
+        """Who became one with whom, the latest first."""
+        size = request.page_size or _PAGE
+        before = _before(request.page_token)
+        found = await self._store.merges(account_of(context), mpid=request.mpid, before=before, limit=size + 1)
+        page = found[:size]
+        token = str(page[-1].merge_id) if len(found) > size else ""
+        return pb.ListMergesResponse(merges=[_merge_to_proto(record) for record in page], next_page_token=token)
+
+    async def UndoMerge(self, request: pb.UndoMergeRequest, context: Context) -> pb.Merge:
+        """Part two people again."""
+        return _merge_to_proto(await self._people.part(account_of(context), request.merge_id))
 
 
 class PrivacyApi(pb_grpc.PrivacyServiceServicer):
@@ -159,3 +176,25 @@ def _identity_to_proto(identity: Identity) -> identity_pb2.Identity:
 
 def _to_protos(faults: Sequence[Fault]) -> list[pb.BatchFault]:
     return [pb.BatchFault(field=fault.place, description=fault.description, reason=fault.reason.value) for fault in faults]
+
+
+def _merge_to_proto(record: MergeRecord) -> pb.Merge:
+    return pb.Merge(
+        merge_id=record.merge_id,
+        mpid=record.mpid,
+        into_mpid=record.into,
+        type=record.type,  # type: ignore[arg-type]
+        input_id=record.input_id,
+        create_time_ms=record.create_time_ms,
+        undo_time_ms=record.undo_time_ms,
+        new_mpid=record.new_mpid,
+    )
+
+
+def _before(page_token: str) -> int:
+    """Before which entry of a list, the latest first, a page begins."""
+    if not page_token:
+        return _NUMBER_MAX
+    if not page_token.isascii() or not page_token.isdecimal() or int(page_token) > _NUMBER_MAX:
+        raise Invalid.of("page_token", "Not a token of this list.", "INVALID_PAGE_TOKEN")
+    return int(page_token)

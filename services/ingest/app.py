@@ -21,6 +21,8 @@ from services.ingest.housekeeping import Housekeeping
 from services.ingest.http import EventsApi, HttpServer
 from services.ingest.inputs import Inputs
 from services.ingest.intake import Intake
+from services.ingest.people import People
+from services.ingest.resolver import Resolver
 from services.ingest.settings import IngestSettings
 from services.ingest.store import Store
 
@@ -42,12 +44,15 @@ def add_parts(app: App, settings: IngestSettings, clock: Clock) -> GrpcServer:
     relay = app.add(Relay(database, tables.outbox, bus))
     store = Store(database)
     inputs = app.add(Inputs(bus, service=settings.service))
-    intake = app.add(Intake(settings, store, Outbox(tables.outbox), relay, bus, clock))
+    resolver = Resolver(store, inputs.rules_of, cache_size=settings.identity_cache)
+    outbox = Outbox(tables.outbox)
+    intake = app.add(Intake(settings, store, resolver, inputs.rules_of, outbox, relay, bus, clock))
+    people = People(settings, store, resolver, outbox, relay, clock)
     app.add(Housekeeping(store, inputs, clock))
     app.add(HttpServer(settings, EventsApi(inputs, intake, store, bus, clock)))
     server = app.add(GrpcServer(settings, clock))
     server.add(pb_grpc.add_IngestServiceServicer_to_server, IngestApi(inputs, intake, clock), "muster.ingest.v1.IngestService")
-    server.add(pb_grpc.add_IdentityServiceServicer_to_server, IdentityApi(store), "muster.ingest.v1.IdentityService")
+    server.add(pb_grpc.add_IdentityServiceServicer_to_server, IdentityApi(store, people), "muster.ingest.v1.IdentityService")
     server.add(pb_grpc.add_PrivacyServiceServicer_to_server, PrivacyApi(), "muster.ingest.v1.PrivacyService")
     add_operations(server, bus, settings, clock)
     return server

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -44,11 +44,13 @@ class Facts:
         self._receive_time_ms = receive_time_ms
         self._events: dict[tuple[int, int], list[_Piece]] = {}
         self._changes: dict[tuple[int, int], list[facts_pb2.ProfileChange]] = {}
+        # Who ends, in messages of their own after those.
+        self._ends: dict[tuple[int, int], list[facts_pb2.ProfileChange]] = {}
 
     def add_events(self, input: Input, mpid: int, context: Context, events: Sequence[Event], event_ids: Sequence[int]) -> None:
         """Events of one person, from one input."""
         size = sum(_ROW_BYTES + len(event.details) * (1 if event.details.isascii() else 3) + len(event.name) for event in events)
-        pieces = self._events.setdefault(self._key(input, mpid), [])
+        pieces = self._events.setdefault(self._key(input.account_id, mpid), [])
         if not pieces or pieces[-1].size + size > _PIECE_BYTES:
             pieces.append(_Piece())
         piece = pieces[-1]
@@ -74,7 +76,7 @@ class Facts:
             input_id=input.input_id,
             time_ms=change.time_ms,
             removed_attributes=change.removed_attributes,
-            added_identities=[identity_pb2.Identity(type=identity.type, value=identity.value) for identity in added],  # type: ignore[arg-type]
+            added_identities=_to_protos(added),
         )
         for name, value in change.set_attributes.items():
             set_value(fact.set_attributes[name], value)
@@ -92,18 +94,38 @@ class Facts:
             fact.attribution.CopyFrom(
                 event_pb2.Attribution(publisher=told.publisher, campaign=told.campaign, service_provider=told.service_provider)
             )
-        self._changes.setdefault(self._key(input, mpid), []).append(fact)
+        self._changes.setdefault(self._key(input.account_id, mpid), []).append(fact)
+
+    def add_removed(self, account_id: int, mpid: int, identities: Sequence[Identity], *, time_ms: int) -> None:
+        """Identities that a person has no longer."""
+        fact = facts_pb2.ProfileChange(mpid=mpid, time_ms=time_ms, removed_identities=_to_protos(identities))
+        self._changes.setdefault(self._key(account_id, mpid), []).append(fact)
+
+    def add_added(self, account_id: int, mpid: int, identities: Sequence[Identity], *, time_ms: int) -> None:
+        """Identities that a person has from now on, whom no batch is about."""
+        fact = facts_pb2.ProfileChange(mpid=mpid, time_ms=time_ms, added_identities=_to_protos(identities))
+        self._changes.setdefault(self._key(account_id, mpid), []).append(fact)
+
+    def add_merge(self, account_id: int, mpid: int, into: int, *, time_ms: int) -> None:
+        """Somebody is one with another from now on."""
+        fact = facts_pb2.ProfileChange(mpid=mpid, time_ms=time_ms, merged_into=into)
+        self._ends.setdefault(self._key(account_id, mpid), []).append(fact)
+
+    def add_deletion(self, account_id: int, mpid: int, *, time_ms: int) -> None:
+        """Somebody is nobody from now on."""
+        fact = facts_pb2.ProfileChange(mpid=mpid, time_ms=time_ms, deleted=True)
+        self._ends.setdefault(self._key(account_id, mpid), []).append(fact)
 
     def outgoing(self) -> list[Outgoing]:
         """The messages, in the order in which they must be published."""
-        return [*self._profile_messages(), *self._event_messages()]
+        return [*self._profile_messages(self._changes), *self._profile_messages(self._ends), *self._event_messages()]
 
-    def _key(self, input: Input, mpid: int) -> tuple[int, int]:
-        return input.account_id, partition_of(input.account_id, mpid, self._partitions)
+    def _key(self, account_id: int, mpid: int) -> tuple[int, int]:
+        return account_id, partition_of(account_id, mpid, self._partitions)
 
-    def _profile_messages(self) -> list[Outgoing]:
+    def _profile_messages(self, of_partition: Mapping[tuple[int, int], list[facts_pb2.ProfileChange]]) -> list[Outgoing]:
         messages = []
-        for (account_id, partition), changes in self._changes.items():
+        for (account_id, partition), changes in of_partition.items():
             start, size = 0, 0
             for end, change in enumerate(changes, 1):
                 size += change.ByteSize() + 8
@@ -152,6 +174,10 @@ class Facts:
                 )
                 messages.append(Outgoing(events_subject(partition), fact.SerializeToString(), fact.batch_id, headers_of(account_id)))
         return messages
+
+
+def _to_protos(identities: Sequence[Identity]) -> list[identity_pb2.Identity]:
+    return [identity_pb2.Identity(type=identity.type, value=identity.value) for identity in identities]  # type: ignore[arg-type]
 
 
 def set_value(target: identity_pb2.AttributeValue, value: Value) -> None:

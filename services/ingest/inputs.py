@@ -16,6 +16,7 @@ from services.chassis.bus import Bus
 from services.chassis.consumer import Consumer, Hopeless, Message, PullSubscription
 from services.chassis.errors import NotFound, PermissionDenied, Unavailable
 from services.chassis.streams import DEFINITIONS
+from services.ingest.domain.identities import USUAL, Rules
 
 log = logs.get(__name__)
 
@@ -73,6 +74,7 @@ class Inputs:
         self._by_id: dict[int, Input] = {}
         self._by_key: dict[str, Input] = {}
         self._look_back_days: dict[int, int] = {}
+        self._rules: dict[int, Rules] = {}
         self._complete = asyncio.Event()
 
     @property
@@ -84,6 +86,10 @@ class Inputs:
     def look_back_days(self) -> int:
         """The longest look-back of any account, in days."""
         return max(self._look_back_days.values(), default=_LOOK_BACK_DAYS)
+
+    def rules_of(self, account_id: int) -> Rules:
+        """Who is who in an account."""
+        return self._rules.get(account_id, USUAL)
 
     def authenticated(self, api_key: str, secret: str) -> Input:
         """The active input of this key and secret. Raises WrongKey, or InputsUnknown while the copy is not complete."""
@@ -130,6 +136,7 @@ class Inputs:
                 raise Hopeless(f"not a DefinitionFact: {error}") from None
             if fact.HasField("account"):
                 self._look_back_days[fact.account_id] = fact.account.look_back_days or _LOOK_BACK_DAYS
+                self._rules[fact.account_id] = _rules_of(fact.account)
             elif fact.HasField("input"):
                 self._take(fact)
 
@@ -164,3 +171,15 @@ class Inputs:
                 # NATS is away or the consumer is made anew: nothing is known of what is missing.
                 log.debug("inputs_not_known", error=repr(error))
             await asyncio.sleep(0.1)
+
+
+def _rules_of(account: account_pb2.Account) -> Rules:
+    if not account.HasField("identity_rules"):
+        return USUAL
+    told = account.identity_rules
+    return Rules(
+        priority=tuple(int(rule.type) for rule in told.rules),
+        most={int(rule.type): rule.max_values for rule in told.rules if rule.max_values},
+        moving=frozenset(int(rule.type) for rule in told.rules if rule.moves),
+        merging=not told.keep_apart,
+    )

@@ -7,9 +7,8 @@ next round is committed; the relay keeps the order.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,11 +19,12 @@ from services.chassis.clock import Clock
 from services.chassis.errors import ResourceExhausted, Unavailable
 from services.chassis.outbox import Outbox, Relay
 from services.ingest.domain import dedupe
-from services.ingest.domain.identities import Person, decide, key_of
+from services.ingest.domain.identities import Rules, key_of
 from services.ingest.domain.model import Batch, Change, Identity
+from services.ingest.domain.resolution import Person
 from services.ingest.facts import Facts
-from services.ingest.identity_cache import IdentityCache
 from services.ingest.inputs import Input
+from services.ingest.resolver import Resolved, Resolver
 from services.ingest.settings import IngestSettings
 from services.ingest.store import Store
 
@@ -32,6 +32,8 @@ log = logs.get(__name__)
 
 # Rounds whose messages are on their way while the next waits. More is no faster: the relay takes all that is there.
 _ROUNDS_IN_FLIGHT = 2
+
+RulesOf = Callable[[int], Rules]
 
 
 class QueueFull(ResourceExhausted):
@@ -70,6 +72,8 @@ class _Kept:
 
     input: Input
     batch: Batch
+    # The strongest first.
+    identities: Sequence[Identity]
     person: Person
     event_ids: list[int]
     # The places in the batch of the events that stay; None: all.
@@ -80,7 +84,7 @@ class _Kept:
 class _Round:
     """What a transaction made: kept aside until it is committed."""
 
-    owners: dict[bytes, int] = field(default_factory=dict)
+    resolved: list[Resolved] = field(default_factory=list)
     batches: int = 0
     messages: int = 0
 
@@ -88,14 +92,25 @@ class _Round:
 class Intake:
     """A part of the app, started after the relay."""
 
-    def __init__(self, settings: IngestSettings, store: Store, outbox: Outbox, relay: Relay, bus: Bus, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: IngestSettings,
+        store: Store,
+        resolver: Resolver,
+        rules_of: RulesOf,
+        outbox: Outbox,
+        relay: Relay,
+        bus: Bus,
+        clock: Clock,
+    ) -> None:
         self._settings = settings
         self._store = store
+        self._resolver = resolver
+        self._rules_of = rules_of
         self._outbox = outbox
         self._relay = relay
         self._bus = bus
         self._clock = clock
-        self._cache = IdentityCache(settings.identity_cache)
         self._queue: deque[_Waiting] = deque()
         self._queued = 0
         self._work = asyncio.Event()
@@ -192,7 +207,8 @@ class Intake:
                 return
             self._fail(taken, error)
         else:
-            self._cache.take(round_.owners)
+            for resolved in round_.resolved:
+                self._resolver.committed(resolved)
             if self._away:
                 self._away = False
                 log.info("rounds_go_on")
@@ -228,10 +244,10 @@ class Intake:
         kept = await self._not_sent_before(connection, taken, now_ms)
         if not kept:
             return round_
-        mpids, added = await self._resolve(connection, kept, round_)
         facts = Facts(partitions=self._settings.partitions, receive_time_ms=now_ms)
-        for one, mpid in zip(kept, mpids, strict=True):
-            _tell(facts, one, mpid, added)
+        for account_id, of_account in _by_account(kept).items():
+            round_.resolved.append(await self._resolve(connection, account_id, of_account, now_ms))
+            _tell_all(facts, of_account, round_.resolved[-1], now_ms)
         messages = facts.outgoing()
         await self._outbox.add(connection, messages, now_ms=now_ms)
         round_.batches, round_.messages = len(kept), len(messages)
@@ -250,8 +266,11 @@ class Intake:
                 new.discard(key)
             keys = dedupe.message_keys(input.account_id, input.input_id, batch)
             ids = dedupe.event_ids(input.account_id, input.input_id, batch, keys)
-            person = Person(batch.mpid, [key_of(input.account_id, identity) for identity in batch.identities])
-            kept.append(_Kept(input, batch, person, ids))
+            named = batch.identities
+            if len(named) > 1 and (rules := self._rules_of(input.account_id)).priority:
+                named = rules.sorted(named)
+            person = Person(batch.mpid, [one.type for one in named], [key_of(input.account_id, one) for one in named])
+            kept.append(_Kept(input, batch, named, person, ids))
             keys_of.append(keys)
         new = await self._store.remember(connection, (key for keys in keys_of for key in keys if key), now_ms=now_ms)
         for one, keys in zip(kept, keys_of, strict=True):
@@ -264,49 +283,47 @@ class Intake:
                 one.stay = stay
         return kept
 
-    async def _resolve(self, connection: AsyncConnection, kept: Sequence[_Kept], round_: _Round) -> tuple[list[int], dict[bytes, int]]:
-        """The MPID of each batch, and the identities that are new."""
-        people = [one.person for one in kept]
-        known, missing = self._cache.look_up(key for person in people for key in person.keys)
-        if missing:
-            round_.owners = await self._store.owners(connection, missing)
-            known.update(round_.owners)
-        decision = decide(people, known, _draw)
-        if decision.added:
-            account_of = {
-                key: (one.input.account_id, identity)
-                for one in kept
-                for key, identity in zip(one.person.keys, one.batch.identities, strict=True)
-                if key in decision.added
-            }
-            entered = decision.added
-            faster = await self._store.add(connection, account_of, entered)
-            if faster:
-                # Another process met some of these people at the same time: decide again with what it told.
-                decision = decide(people, {**known, **faster}, _draw)
-                moved = {key: mpid for key, mpid in decision.added.items() if entered[key] != mpid}
-                if moved:
-                    await self._store.move(connection, moved)
-                round_.owners.update(faster)
-            round_.owners.update(decision.added)
-        return decision.mpids, decision.added
+    async def _resolve(self, connection: AsyncConnection, account_id: int, kept: Sequence[_Kept], now_ms: int) -> Resolved:
+        named = {key: identity for one in kept for key, identity in zip(one.person.keys, one.identities, strict=True)}
+        people, inputs = [one.person for one in kept], [one.input.input_id for one in kept]
+        return await self._resolver.resolve(connection, account_id, people, named, inputs, now_ms=now_ms)
+
+
+def _by_account(kept: Iterable[_Kept]) -> dict[int, list[_Kept]]:
+    found: dict[int, list[_Kept]] = {}
+    for one in kept:
+        found.setdefault(one.input.account_id, []).append(one)
+    return found
 
 
 def _request_key(input: Input, batch: Batch) -> bytes:
     return dedupe.request_key(input.account_id, input.input_id, batch.request_id) if batch.request_id else b""
 
 
-def _draw() -> int:
-    """A new MPID: any signed 64-bit number but zero."""
-    while not (drawn := secrets.randbits(64)):
-        continue
-    return drawn - (1 << 64) if drawn >= 1 << 63 else drawn
+def _tell_all(facts: Facts, kept: Sequence[_Kept], resolved: Resolved, now_ms: int) -> None:
+    """What the batches say, and what became of people and their identities."""
+    decision = resolved.decision
+    gained = decision.added | {key: after for key, (_, after) in decision.moved.items()}
+    for one, mpid in zip(kept, decision.mpids, strict=True):
+        _tell(facts, one, mpid, gained)
+    lost = [(decision.removed[key], identity) for key, identity in resolved.removed.items()]
+    if decision.moved:
+        named = {key: identity for one in kept for key, identity in zip(one.person.keys, one.identities, strict=True)}
+        lost += [(before, named[key]) for key, (before, _) in decision.moved.items()]
+    for mpid, identity in lost:
+        facts.add_removed(resolved.account_id, mpid, [identity], time_ms=now_ms)
+    for merge in decision.merges:
+        facts.add_merge(resolved.account_id, merge.mpid, merge.into, time_ms=now_ms)
 
 
-def _tell(facts: Facts, one: _Kept, mpid: int, added: dict[bytes, int]) -> None:
+def _tell(facts: Facts, one: _Kept, mpid: int, gained: dict[bytes, int]) -> None:
     batch = one.batch
     # Each new identity is told once, with the batch that brought it first.
-    new = [identity for key, identity in zip(one.person.keys, batch.identities, strict=True) if added.pop(key, None) is not None]
+    new = []
+    for key, identity in zip(one.person.keys, one.identities, strict=True):
+        if gained.get(key) == mpid:
+            del gained[key]
+            new.append(identity)
     changes = batch.changes
     if one.stay is not None:
         changes = [change for change in changes if change.of_event < 0 or change.of_event in one.stay]

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from hashlib import blake2b
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import bindparam, delete, select
+from msgspec import Struct
+from sqlalchemy import ARRAY, BigInteger, Select, and_, bindparam, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.chassis.database import Database, insert_ignore
+from services.chassis.database import Database, add_up, insert_ignore, upsert
 from services.ingest.domain.model import Identity
-from services.ingest.tables import identities, seen
+from services.ingest.domain.resolution import Held, Merge
+from services.ingest.tables import identities, merged, merges, revisions, seen
 
 # PostgreSQL takes 32,767 parameters a statement, SQLite 32,766.
 _PARAMETERS = 10_000
+# How many locks the people of an account share, on PostgreSQL.
+_PEOPLE_LOCKS = 64
 
 T = TypeVar("T")
 
 
+class MergeRecord(Struct, frozen=True):
+    """Who became one with whom, by an identity of which type, from which input; `undo_time_ms` 0: is so still."""
+
+    merge_id: int
+    mpid: int
+    into: int
+    type: int
+    input_id: int
+    create_time_ms: int
+    undo_time_ms: int
+    new_mpid: int
+
+
 class Store:
-    """Identities and what was sent before."""
+    """Identities, people who are one, and what was sent before."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -45,46 +63,183 @@ class Store:
     # --- who is who
 
     async def owners(self, connection: AsyncConnection, keys: Collection[bytes]) -> dict[bytes, int]:
-        """The MPIDs of the identities that are known."""
+        """Whose the identities are that are known."""
         found: dict[bytes, int] = {}
         for part in _parts(keys, _PARAMETERS):
-            rows = await connection.execute(select(identities.c.key, identities.c.mpid).where(identities.c.key.in_(part)))
+            rows = await connection.execute(_OWNED.where(identities.c.key.in_(part)))
             found.update((bytes(key), mpid) for key, mpid in rows)
         return found
 
     async def add(
-        self, connection: AsyncConnection, account_of: Mapping[bytes, tuple[int, Identity]], added: Mapping[bytes, int]
+        self, connection: AsyncConnection, account_id: int, named: Mapping[bytes, Identity], added: Mapping[bytes, int], *, now_ms: int
     ) -> dict[bytes, int]:
         """Enter identities with their MPIDs. Returns those that another transaction entered first, with the MPIDs that they have."""
         rows = []
         # In one order everywhere, as in `remember`.
         for key, mpid in sorted(added.items()):
-            account_id, identity = account_of[key]
-            rows.append({"key": key, "account_id": account_id, "mpid": mpid, "type": int(identity.type), "value": identity.value})
+            identity = named[key]
+            row = {"key": key, "account_id": account_id, "mpid": mpid, "type": int(identity.type), "value": identity.value}
+            rows.append({**row, "enter_time": now_ms})
         entered = await connection.execute(insert_ignore(identities, keys=["key"]).returning(identities.c.key), rows)
         return await self.owners(connection, added.keys() - set(entered.scalars()))
 
-    async def move(self, connection: AsyncConnection, moved: Mapping[bytes, int]) -> None:
-        """Give identities that this transaction entered to other MPIDs."""
-        statement = identities.update().where(identities.c.key == bindparam("of")).values(mpid=bindparam("to"))
-        await connection.execute(statement, [{"of": key, "to": mpid} for key, mpid in sorted(moved.items())])
+    async def move(self, connection: AsyncConnection, moved: Mapping[bytes, int], *, now_ms: int) -> None:
+        """Give identities to other MPIDs."""
+        if moved:
+            statement = identities.update().where(identities.c.key == bindparam("of")).values(mpid=bindparam("to"), enter_time=now_ms)
+            await connection.execute(statement, [{"of": key, "to": mpid} for key, mpid in sorted(moved.items())])
+
+    async def remove(self, connection: AsyncConnection, keys: Collection[bytes]) -> dict[bytes, Identity]:
+        """Forget identities; returns them."""
+        removed: dict[bytes, Identity] = {}
+        for part in _parts(sorted(keys), _PARAMETERS):
+            statement = delete(identities).where(identities.c.key.in_(part))
+            rows = await connection.execute(statement.returning(identities.c.key, identities.c.type, identities.c.value))
+            removed.update((bytes(key), Identity(type_, value)) for key, type_, value in rows)
+        return removed
+
+    async def names(self, connection: AsyncConnection, account_id: int, mpids: Collection[int]) -> dict[int, dict[bytes, Held]]:
+        """All identities of these people, who are one with nobody, by their keys. Each of the people is there."""
+        found: dict[int, dict[bytes, Held]] = {mpid: {} for mpid in mpids}
+        query = select(identities.c.mpid, identities.c.key, identities.c.type, identities.c.enter_time)
+        for owner, (_, key, type_, enter_ms) in await self._held(connection, account_id, mpids, query):
+            found[owner][bytes(key)] = type_, enter_ms
+        return found
 
     async def profiles(self, account_id: int, mpids: Sequence[int], types: Sequence[int]) -> dict[int, list[Identity]]:
-        """The identities of these people, all or of these types only; people without any are left out."""
+        """The identities of these people, all or of these types only; people without any, and who are one with others, are left out."""
         found: dict[int, list[Identity]] = {}
-        query = select(identities.c.mpid, identities.c.type, identities.c.value).where(identities.c.account_id == account_id)
+        query = select(identities.c.mpid, identities.c.type, identities.c.value).order_by(identities.c.enter_time, identities.c.key)
         if types:
             query = query.where(identities.c.type.in_(types))
         async with self.database.read() as connection:
-            for part in _parts(mpids, _PARAMETERS):
-                for mpid, type_, value in await connection.execute(query.where(identities.c.mpid.in_(part))):
-                    found.setdefault(mpid, []).append(Identity(type_, value))
+            gone = await self.finals(connection, account_id, mpids)
+            for owner, (_, type_, value) in await self._held(connection, account_id, set(mpids) - gone.keys(), query):
+                found.setdefault(owner, []).append(Identity(type_, value))
         return found
 
     async def find(self, keys: Collection[bytes]) -> dict[bytes, int]:
-        """The MPIDs of the identities that are known, by themselves."""
+        """Whose the identities are that are known, by themselves."""
         async with self.database.read() as connection:
             return await self.owners(connection, keys)
+
+    async def _held(
+        self, connection: AsyncConnection, account_id: int, mpids: Collection[int], query: Select[Any]
+    ) -> list[tuple[int, Any]]:
+        """The rows of a query of identities, the MPID first, of people and those who are one with them, each with who it is now."""
+        owner_of = {mpid: mpid for mpid in mpids}
+        for part in _parts(mpids, _PARAMETERS):
+            ended = select(merged.c.mpid, merged.c.into).where(merged.c.account_id == account_id, merged.c.into.in_(part))
+            owner_of.update((mpid, into) for mpid, into in await connection.execute(ended))
+        found = []
+        for part in _parts(owner_of, _PARAMETERS):
+            rows = await connection.execute(query.where(identities.c.account_id == account_id, identities.c.mpid.in_(part)))
+            found += [(owner_of[row[0]], row) for row in rows]
+        return found
+
+    # --- who is one with whom
+
+    async def finals(self, connection: AsyncConnection, account_id: int, mpids: Collection[int]) -> dict[int, int]:
+        """Whom those of these people are one with who are one with others."""
+        found: dict[int, int] = {}
+        for part in _parts(mpids, _PARAMETERS):
+            query = select(merged.c.mpid, merged.c.into).where(merged.c.account_id == account_id, merged.c.mpid.in_(part))
+            found.update((mpid, into) for mpid, into in await connection.execute(query))
+        return found
+
+    async def merge(self, connection: AsyncConnection, account_id: int, people: Sequence[tuple[Merge, int]], *, now_ms: int) -> None:
+        """Let people be one with others, each with the input that told; the record says so too."""
+        for merge, _ in people:
+            earlier = merged.update().where(merged.c.account_id == account_id, merged.c.into == merge.mpid)
+            await connection.execute(earlier.values(into=merge.into))
+        rows = [{"account_id": account_id, "mpid": merge.mpid, "into": merge.into} for merge, _ in people]
+        await connection.execute(upsert(merged, keys=["account_id", "mpid"], update=["into"]), rows)
+        told = [
+            {**row, "type": int(merge.type), "input_id": input_id, "create_time": now_ms}
+            for row, (merge, input_id) in zip(rows, people, strict=True)
+        ]
+        await connection.execute(merges.insert(), told)
+
+    async def merges(self, account_id: int, *, mpid: int, before: int, limit: int) -> list[MergeRecord]:
+        """The record of an account, or of one person, the latest first, from before the one of this number on."""
+        query = select(merges).where(merges.c.account_id == account_id, merges.c.id < before).order_by(merges.c.id.desc()).limit(limit)
+        if mpid:
+            query = query.where(or_(merges.c.mpid == mpid, merges.c.into == mpid, merges.c.new_mpid == mpid))
+        async with self.database.read() as connection:
+            return [_record(row) for row in await connection.execute(query)]
+
+    async def merge_record(self, connection: AsyncConnection, account_id: int, merge_id: int) -> MergeRecord | None:
+        """One entry of the record."""
+        query = select(merges).where(merges.c.account_id == account_id, merges.c.id == merge_id)
+        row = (await connection.execute(query)).one_or_none()
+        return None if row is None else _record(row)
+
+    async def part(
+        self, connection: AsyncConnection, account_id: int, record: MergeRecord, new_mpid: int, *, now_ms: int
+    ) -> list[Identity]:
+        """Let whoever ended by this entry of the record be one with a new person instead, and so those who were one with them before.
+
+        Returns the identities that go to the new person.
+        """
+        into = (await self.finals(connection, account_id, [record.mpid])).get(record.mpid, 0)
+        by_now = select(merged.c.mpid).where(merged.c.account_id == account_id, merged.c.into == into)
+        others = set((await connection.execute(by_now)).scalars())
+        standing = select(merges.c.mpid, merges.c.into).where(merges.c.account_id == account_id, merges.c.undo_time.is_(None))
+        next_of: dict[int, int] = {}
+        for part in _parts(others - {record.mpid}, _PARAMETERS):
+            next_of.update(
+                (mpid, to) for mpid, to in await connection.execute(standing.where(merges.c.mpid.in_(part)).order_by(merges.c.id))
+            )
+        going = {record.mpid}
+        while more := {mpid for mpid, to in next_of.items() if to in going and mpid not in going}:
+            going |= more
+        for part in _parts(going, _PARAMETERS):
+            of = merged.update().where(merged.c.account_id == account_id, merged.c.mpid.in_(part))
+            await connection.execute(of.values(into=new_mpid))
+        undone = merges.update().where(merges.c.id == record.merge_id).values(undo_time=now_ms, new_mpid=new_mpid)
+        await connection.execute(undone)
+        held = select(identities.c.mpid, identities.c.type, identities.c.value)
+        return [Identity(type_, value) for _, (_, type_, value) in await self._held(connection, account_id, [new_mpid], held)]
+
+    # --- several processes of one database
+
+    async def revision(self, connection: AsyncConnection, account_id: int) -> int:
+        """How often identities that were known became another person's or nobody's."""
+        query = select(revisions.c.revision).where(revisions.c.account_id == account_id)
+        return (await connection.execute(query)).scalar_one_or_none() or 0
+
+    async def revise(self, connection: AsyncConnection, account_id: int) -> int:
+        """Count one more such change; returns the count."""
+        statement = add_up(revisions, keys=["account_id"], update=["revision"]).returning(revisions.c.revision)
+        return int((await connection.execute(statement, {"account_id": account_id, "revision": 1})).scalar_one())
+
+    async def lock_account(self, connection: AsyncConnection, account_id: int, *, alone: bool = False) -> None:
+        """Until the end of the transaction: let nobody be alone with the account; or, alone, wait until nobody else works in it."""
+        if not self.database.is_sqlite:
+            lock = func.pg_advisory_xact_lock if alone else func.pg_advisory_xact_lock_shared
+            await connection.execute(select(lock(_lock_key(account_id))))
+
+    async def lock_people(self, connection: AsyncConnection, account_id: int, mpids: Collection[int]) -> None:
+        """Until the end of the transaction let nobody else decide what depends on all that these people have."""
+        if not self.database.is_sqlite:
+            # In one order everywhere. So few locks that a large round doesn't need more than the server has.
+            locks = sorted({_lock_key(account_id, mpid % _PEOPLE_LOCKS) for mpid in mpids})
+            each = func.unnest(bindparam("locks", locks, ARRAY(BigInteger))).column_valued("lock")
+            await connection.execute(select(func.pg_advisory_xact_lock(each)))
+
+
+_OWNED = select(identities.c.key, func.coalesce(merged.c.into, identities.c.mpid)).outerjoin(
+    merged, and_(merged.c.account_id == identities.c.account_id, merged.c.mpid == identities.c.mpid)
+)
+
+
+def _record(row: Any) -> MergeRecord:
+    return MergeRecord(row.id, row.mpid, row.into, row.type, row.input_id, row.create_time, row.undo_time or 0, row.new_mpid or 0)
+
+
+def _lock_key(account_id: int, place: int = -1) -> int:
+    """The number of an advisory lock of PostgreSQL."""
+    return int.from_bytes(blake2b(f"muster ingest {account_id} {place}".encode(), digest_size=8).digest(), "little", signed=True)
 
 
 def _parts(items: Iterable[T], size: int) -> Iterable[list[T]]:

@@ -1,15 +1,22 @@
-"""The tables of ingest: who is who, what was sent before, and what is still to be published."""
+"""The tables of ingest: who is who, who is one with whom, what was sent before, and what is still to be published."""
 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, Table, Text
 
-from services.chassis.database import ms_column, new_metadata
+from services.chassis.database import id_column, ms_column, new_metadata
 from services.chassis.outbox import outbox_table
 
 metadata = new_metadata()
 
-# Found by the 16 bytes of `domain.identities.key_of`, so that one short index serves values of any length.
+
+def _id(name: str, *, primary_key: bool = False) -> Column[int]:
+    # Never numbered by the database: these come from elsewhere.
+    return Column(name, BigInteger, nullable=False, primary_key=primary_key, autoincrement=False)
+
+
+# Found by the 16 bytes of `domain.identities.key_of`, so that one short index serves values of any length. An identity keeps the MPID that
+# it was entered with when that person becomes one with another: whose it is now, is in `merged`.
 identities = Table(
     "identities",
     metadata,
@@ -18,8 +25,46 @@ identities = Table(
     Column("mpid", BigInteger, nullable=False),
     Column("type", SmallInteger, nullable=False),
     Column("value", Text, nullable=False),
+    Column("enter_time", BigInteger, nullable=False, server_default="0"),
     Index(None, "account_id", "mpid"),
     sqlite_with_rowid=False,
+)
+
+# Whom somebody is one with, in the end: never somebody who is one with another.
+merged = Table(
+    "merged",
+    metadata,
+    _id("account_id", primary_key=True),
+    _id("mpid", primary_key=True),
+    Column("into", BigInteger, nullable=False),
+    Index(None, "account_id", "into"),
+    sqlite_with_rowid=False,
+)
+
+# The record of it: who was one with whom since when, by what, and whether they were parted again.
+merges = Table(
+    "merges",
+    metadata,
+    id_column(),
+    Column("account_id", BigInteger, nullable=False),
+    Column("mpid", BigInteger, nullable=False),
+    Column("into", BigInteger, nullable=False),
+    Column("type", SmallInteger, nullable=False),
+    Column("input_id", BigInteger, nullable=False),
+    ms_column("create_time"),
+    ms_column("undo_time", nullable=True),
+    Column("new_mpid", BigInteger),
+    Index(None, "account_id", "mpid"),
+    Index(None, "account_id", "into"),
+    sqlite_autoincrement=True,
+)
+
+# Grows whenever an identity that was known becomes another person's or nobody's, so that what is held in memory is looked up again.
+revisions = Table(
+    "revisions",
+    metadata,
+    _id("account_id", primary_key=True),
+    Column("revision", BigInteger, nullable=False),
 )
 
 # The keys of `domain.dedupe`, kept for the look-back and a day more.

@@ -252,3 +252,56 @@ def test_a_minted_token_is_taken_in_place_of_the_secret(live: Run, installation:
     monkeypatch.setenv("MUSTER_TOKEN", minted["token"])
     monkeypatch.delenv("MUSTER_ACCOUNT")
     assert live("account", "show", "--json").document["account_id"] == minted["account_id"]
+
+
+async def test_people_who_became_one_are_found_and_parted(live: Run, installation: Path) -> None:
+    workspace = make_workspace(live)
+    made = live("input", "create", "Server", "--workspace", workspace, "--feed", "--json").document
+    known = devfile.read(installation)
+    assert known is not None
+    key = (made["input"]["api_key"], made["api_secret"])
+    url = f"{known.http['ingest']}/v2/events"
+    sent: list[dict[str, Any]] = [
+        {"user_identities": {"customer_id": "grace"}},
+        {"device_info": {"ios_idfv": "phone"}},
+        {"user_identities": {"customer_id": "grace"}, "device_info": {"ios_idfv": "phone"}},
+    ]
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        for who in sent:
+            batch = {"environment": "production", **who}
+
+            async def accepted(batch: dict[str, Any] = batch) -> bool:
+                return (await client.post(url, json=batch, auth=key)).status_code == 202
+
+            await eventually(accepted)
+    found = live("person", "find", "customer-id", "grace")
+    assert found.exit_code == 0, found.err
+    assert [line.split() for line in found.out.splitlines()][1:] == [["customer-id", "grace"], ["ios-vendor-id", "phone"]]
+    mpid = found.out.split()[1]
+    assert live("person", "show", "--", mpid).out == found.out
+    (merge,) = live("person", "merges", "--mpid", mpid, "--json").document["merges"]
+    assert (merge["into_mpid"], merge["type"]) == (mpid, "IDENTITY_TYPE_IOS_VENDOR_ID")
+    parted = live("person", "part", merge["merge_id"])
+    assert "phone" in parted.out
+    assert "grace" not in parted.out
+    assert "parted" in live("person", "merges", "--limit", 1).out
+    assert "grace" in live("person", "find", "customer-id", "grace").out
+    missing = live("person", "find", "email", "nobody@example.com")
+    assert (missing.exit_code, "Nobody has" in missing.err) == (1, True)
+    assert live("person", "find", "mail", "nobody@example.com").exit_code == 2
+
+
+def test_an_account_gets_rules_of_who_is_who(live: Run) -> None:
+    assert "usual rules" in live("account", "identities").err
+    changed = live("account", "identities", "--rule", "customer-id:1", "--rule", "email:2:moves", "--rule", "alias", "--keep-apart")
+    assert changed.exit_code == 0, changed.err
+    assert [line.split() for line in changed.out.splitlines()][1:] == [
+        ["customer-id", "1"],
+        ["email", "2", "yes"],
+        ["alias", "any", "number"],
+    ]
+    shown = live("account", "identities", "--json").document["identity_rules"]
+    assert (len(shown["rules"]), shown["keep_apart"]) == (3, True)
+    assert live("account", "identities", "--rule", "email:many").exit_code == 2
+    assert live("account", "identities", "--rule", "email", "--rule", "email").exit_code == 2
+    assert "usual rules" in live("account", "identities", "--usual").err

@@ -9,9 +9,15 @@ import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 from muster.definition.v1 import account_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
+from muster.ingest.v1 import identity_pb2
 
 from tests.definition.builders import definition, event, last
 from tests.definition.conftest import Facts, Home, Service, refused
+
+
+def update(etag: str, *paths: str, **fields: object) -> pb.UpdateAccountRequest:
+    account = account_pb2.Account(etag=etag, **fields)  # type: ignore[arg-type]
+    return pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=paths))
 
 
 async def test_the_operator_makes_accounts_and_nobody_else(service: Service) -> None:
@@ -35,10 +41,6 @@ async def test_a_token_of_no_account_finds_none(service: Service) -> None:
 
 
 async def test_an_account_is_updated_by_mask_and_etag(home: Home) -> None:
-    def update(etag: str, *paths: str, **fields: object) -> pb.UpdateAccountRequest:
-        account = account_pb2.Account(etag=etag, **fields)  # type: ignore[arg-type]
-        return pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=paths))
-
     renamed = await home.accounts.UpdateAccount(update(home.account.etag, "name", name="Acme Inc", look_back_days=7))
     assert (renamed.name, renamed.look_back_days) == ("Acme Inc", 30)
     assert renamed.etag != home.account.etag
@@ -58,6 +60,25 @@ async def test_an_account_is_updated_by_mask_and_etag(home: Home) -> None:
     assert (await home.accounts.UpdateAccount(update(renamed.etag, look_back_days=60))).look_back_days == 60
     again = await home.accounts.GetAccount(pb.GetAccountRequest())
     assert await home.accounts.UpdateAccount(update(again.etag, "name", name="Acme Inc")) == again
+
+
+async def test_an_account_has_its_own_rules_of_who_is_who_until_they_are_taken_away(home: Home, facts: Facts) -> None:
+    email = account_pb2.IdentityRule(type=identity_pb2.IDENTITY_TYPE_EMAIL, max_values=1)
+    phone = account_pb2.IdentityRule(type=identity_pb2.IDENTITY_TYPE_MOBILE_NUMBER, moves=True)
+    rules = account_pb2.IdentityRules(rules=[email, phone], keep_apart=True)
+    assert not home.account.HasField("identity_rules")
+    changed = await home.accounts.UpdateAccount(update(home.account.etag, identity_rules=rules))
+    assert changed.identity_rules == rules
+    assert await home.accounts.GetAccount(pb.GetAccountRequest()) == changed
+    subject = f"muster.definitions.{home.account.account_id}.account.{home.account.account_id}"
+    assert (await facts.newest(subject, 2)).account == changed
+
+    twice = account_pb2.IdentityRules(rules=[email, phone, email])
+    wrong = await refused(home.accounts.UpdateAccount(update(changed.etag, identity_rules=twice)))
+    assert [(v.field, v.reason) for v in wrong.violations] == [("identity_rules.rules[2].type", "NOT_APPLICABLE")]
+
+    usual = await home.accounts.UpdateAccount(update(changed.etag, "identity_rules"))
+    assert not usual.HasField("identity_rules")
 
 
 async def test_the_look_back_stays_as_long_as_active_audiences_need(home: Home) -> None:

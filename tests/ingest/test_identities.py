@@ -3,48 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from typing import Any
 
 from services.chassis.bus import Bus
-from services.ingest.domain.identities import Person, by_strength, decide, key_of, normal
+from services.ingest.domain.identities import by_strength, key_of, normal
 from services.ingest.domain.model import Identity, IdentityType
 from services.ingest.identity_cache import IdentityCache
 from tests.ingest.conftest import Serve, Service, batch, custom, read_stream, tell_input
-
-
-def named(*names: str, mpid: int = 0) -> Person:
-    return Person(mpid, [name.encode() for name in names])
-
-
-def decided(people: list[Person], known: dict[str, int]) -> tuple[list[int], dict[str, int]]:
-    numbers = itertools.count(100)
-    decision = decide(people, {name.encode(): mpid for name, mpid in known.items()}, lambda: next(numbers))
-    return decision.mpids, {key.decode(): mpid for key, mpid in decision.added.items()}
-
-
-def test_the_strongest_known_identity_decides_and_the_unknown_ones_are_added() -> None:
-    assert decided([named("customer", "email", "device")], {"email": 7, "device": 8}) == ([7], {"customer": 7})
-
-
-def test_an_identity_of_somebody_else_stays_there() -> None:
-    assert decided([named("customer", "email")], {"customer": 7, "email": 8}) == ([7], {})
-
-
-def test_a_given_mpid_is_the_person_whatever_the_identities_say() -> None:
-    assert decided([named("customer", "email", mpid=5)], {"customer": 7}) == ([5], {"email": 5})
-
-
-def test_somebody_new_is_the_same_for_all_batches_of_a_round() -> None:
-    people = [named("customer", "device"), named("device"), named("other"), named("email", "customer")]
-    assert decided(people, {}) == ([100, 100, 101, 100], {"customer": 100, "device": 100, "other": 101, "email": 100})
-
-
-def test_deciding_again_gives_the_same_new_person() -> None:
-    people = [named("customer", "device"), named("other")]
-    assert decided(people, {}) == ([100, 101], {"customer": 100, "device": 100, "other": 101})
-    # Another process was faster with the customer: the device follows, the other one stays who it was.
-    assert decided(people, {"customer": 9}) == ([9, 101], {"device": 9, "other": 101})
 
 
 def test_emails_are_matched_without_case_and_blanks_and_nobody_is_named_by_nothing() -> None:
@@ -71,13 +36,15 @@ def test_the_cache_forgets_the_oldest_half() -> None:
     cache = IdentityCache(10)
     keys = [bytes([number]) for number in range(60)]
     for key in keys:
-        cache.take({key: key[0] + 1})
+        cache.take({key: key[0] + 1}, 1)
         # Asked for again and again, this one stays.
-        found, _ = cache.look_up([keys[0]])
+        found, _ = cache.look_up([keys[0]], 1)
         assert found == {keys[0]: 1}
-    found, missing = cache.look_up(keys)
+    found, missing = cache.look_up(keys, 1)
     assert found[keys[59]] == 60
     assert 35 < len(missing) < 50
+    # Nothing of an earlier time is found.
+    assert cache.look_up(keys, 2) == ({}, set(keys))
 
 
 async def test_one_person_is_found_by_each_of_the_identities(serve: Serve, bus: Bus, database_url: str) -> None:

@@ -28,14 +28,15 @@ from ..domain.accounts import (
     rotated,
 )
 from ..domain.etags import check_etag, check_required_etag
+from ..domain.identity_rules import identity_rules_faults
 from ..domain.keys import new_input_key
 from ..domain.listing import Page, Position, page_size_of, position_of, token_of
 from ..domain.overrides import AttributeKind, Overrides, override_faults, with_override, without_override
 from ..store import Store
-from ..translation import account_to_proto, input_to_proto, override_of, override_to_proto, workspace_to_proto
+from ..translation import account_to_proto, identity_rules_of, input_to_proto, override_of, override_to_proto, workspace_to_proto
 from .requests import Context, create_of, mask_paths, refuse
 
-_EDITABLE = frozenset({"name", "look_back_days"})
+_EDITABLE = frozenset({"name", "look_back_days", "identity_rules"})
 
 
 class AccountApi(pb_grpc.AccountServiceServicer):
@@ -76,8 +77,9 @@ class AccountApi(pb_grpc.AccountServiceServicer):
                 account,
                 name=request.account.name if "name" in paths else account.name,
                 look_back_days=request.account.look_back_days or LOOK_BACK_DAYS if "look_back_days" in paths else account.look_back_days,
+                identity_rules=identity_rules_of(request.account) if "identity_rules" in paths else account.identity_rules,
             )
-            refuse(account_faults(changed.name, changed.look_back_days))
+            refuse((*account_faults(changed.name, changed.look_back_days), *identity_rules_faults(changed.identity_rules)))
             if changed.look_back_days < account.look_back_days:
                 refuse_shorter_look_back(changed.look_back_days, await tx.active_audiences())
             if changed != account:

@@ -10,6 +10,7 @@ from services.chassis.errors import FailedPrecondition, NotFound
 
 from .audiences import Audience
 from .faults import Fault, Findings, Place, Reason
+from .identity_rules import IdentityRules
 from .keys import InputKey
 from .overrides import Overrides
 from .periods import longest_window
@@ -58,6 +59,7 @@ class Account:
     name: str
     look_back_days: int
     create_time_ms: int
+    identity_rules: IdentityRules | None = None  # the usual ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,8 @@
-"""Who is who: identities are matched to one person, the strongest known first.
-
-The rule: an MPID that the sender gives is the person; else the strongest identity that is known decides; else the person is new.
-Identities that are not known yet become that person's. One that is known as another person's stays there.
-"""
+"""Names of people and of devices: how they are written, which of them is stronger, and an account's own rules for them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from struct import Struct
@@ -47,6 +43,35 @@ _PRIORITY = (
     IdentityType.PUSH_TOKEN,
 )
 _STRENGTH = {int(type_): place for place, type_ in enumerate(_PRIORITY)}
+_DEVICES = range(IdentityType.IOS_ADVERTISING_ID, IdentityType.PARTNER_ID)
+
+
+def names_a_device(type_: int) -> bool:
+    """Whether identities of this type name a device or an installation of an app, and so only by the way who uses it."""
+    return type_ in _DEVICES
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """An account's rules (`muster.definition.v1.IdentityRules`): `resolution.py` says what they do.
+
+    `priority`: the types from the strongest to the weakest; those that it leaves out follow in the usual order. `most`: how many values of
+    a type one person has at most, where there is a bound. `moving`: types that go over to whoever uses them last. `merging`: whether
+    people who turn out to be one become one.
+    """
+
+    priority: tuple[int, ...] = ()
+    most: Mapping[int, int] = field(default_factory=lambda: {int(IdentityType.CUSTOMER_ID): 1})
+    moving: frozenset[int] = frozenset({int(IdentityType.PUSH_TOKEN)})
+    merging: bool = True
+
+    def sorted(self, identities: Iterable[Identity]) -> list[Identity]:
+        """The strongest first; those of one type as they are given."""
+        own = {type_: place - len(self.priority) for place, type_ in enumerate(self.priority)}
+        return sorted(identities, key=lambda identity: own.get(identity.type, _STRENGTH[identity.type]))
+
+
+USUAL = Rules()
 
 
 def normal(type_: int, value: str) -> Identity | None:
@@ -73,44 +98,3 @@ def _strength(identity: Identity) -> int:
 def key_of(account_id: int, identity: Identity) -> bytes:
     """The 16 bytes that an identity of an account is stored and found under."""
     return blake2b(_IDENTITY.pack(account_id, identity.type) + identity.value.encode(), digest_size=16).digest()
-
-
-@dataclass(slots=True)
-class Person:
-    """Who a batch is about: the MPID that the sender gave (0: none) and the keys of the identities, the strongest first."""
-
-    mpid: int
-    keys: Sequence[bytes]
-    # The MPID should the person turn out to be new; drawn once, so that deciding again gives the same.
-    fresh: int = 0
-
-
-@dataclass(slots=True)
-class Decision:
-    """The MPID of each person, in their order, and the identities that are new with whom they belong to."""
-
-    mpids: list[int] = field(default_factory=list)
-    added: dict[bytes, int] = field(default_factory=dict)
-
-
-def decide(people: Sequence[Person], known: Mapping[bytes, int], draw: Callable[[], int]) -> Decision:
-    """Who each of these is, one after the other: what the first brings is known for the second. `draw` gives a new MPID."""
-    decision = Decision()
-    added = decision.added
-    for person in people:
-        mpid = person.mpid
-        unknown = []
-        for key in person.keys:
-            owner = known.get(key) or added.get(key)
-            if owner is None:
-                unknown.append(key)
-            elif not mpid:
-                mpid = owner
-        if not mpid:
-            if not person.fresh:
-                person.fresh = draw()
-            mpid = person.fresh
-        for key in unknown:
-            added[key] = mpid
-        decision.mpids.append(mpid)
-    return decision

@@ -23,37 +23,48 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from muster.ingest.v1 import identity_pb2 as muster_dot_ingest_dot_v1_dot_identity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"muster/definition/v1/account.proto\x12\x14muster.definition.v1\x1a\x1b\x62uf/validate/validate.proto\"i\n\x07\x41\x63\x63ount\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0elook_back_days\x18\x03 \x01(\r\x12\x16\n\x0e\x63reate_time_ms\x18\x04 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\"\x9b\x01\n\tWorkspace\x12\x14\n\x0cworkspace_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x63reate_time_ms\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x44\n\x13\x61ttribute_overrides\x18\x05 \x03(\x0b\x32\'.muster.definition.v1.AttributeOverride\"\xb0\x01\n\x11\x41ttributeOverride\x12=\n\x04kind\x18\x01 \x01(\x0e\x32#.muster.definition.v1.AttributeKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\tattribute\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12=\n\x04type\x18\x03 \x01(\x0e\x32#.muster.definition.v1.AttributeTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"\x86\x02\n\x05Input\x12\x10\n\x08input_id\x18\x01 \x01(\x03\x12\x14\n\x0cworkspace_id\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12-\n\x04kind\x18\x04 \x01(\x0e\x32\x1f.muster.definition.v1.InputKind\x12\x30\n\x08platform\x18\x05 \x01(\x0e\x32\x1e.muster.definition.v1.Platform\x12\x0f\n\x07\x61pi_key\x18\x06 \x01(\t\x12/\n\x05state\x18\x07 \x01(\x0e\x32 .muster.definition.v1.InputState\x12\x16\n\x0e\x63reate_time_ms\x18\x08 \x01(\x03\x12\x0c\n\x04\x65tag\x18\t \x01(\t*b\n\rAttributeKind\x12\x1e\n\x1a\x41TTRIBUTE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41TTRIBUTE_KIND_USER\x10\x01\x12\x18\n\x14\x41TTRIBUTE_KIND_EVENT\x10\x02*\xb3\x01\n\rAttributeType\x12\x1e\n\x1a\x41TTRIBUTE_TYPE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41TTRIBUTE_TYPE_STRING\x10\x01\x12\x19\n\x15\x41TTRIBUTE_TYPE_NUMBER\x10\x02\x12\x1a\n\x16\x41TTRIBUTE_TYPE_BOOLEAN\x10\x03\x12\x17\n\x13\x41TTRIBUTE_TYPE_DATE\x10\x04\x12\x17\n\x13\x41TTRIBUTE_TYPE_LIST\x10\x05*U\n\tInputKind\x12\x1a\n\x16INPUT_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13INPUT_KIND_PLATFORM\x10\x01\x12\x13\n\x0fINPUT_KIND_FEED\x10\x02*\x88\x02\n\x08Platform\x12\x18\n\x14PLATFORM_UNSPECIFIED\x10\x00\x12\x10\n\x0cPLATFORM_IOS\x10\x01\x12\x14\n\x10PLATFORM_ANDROID\x10\x02\x12\x10\n\x0cPLATFORM_WEB\x10\x03\x12\x14\n\x10PLATFORM_DESKTOP\x10\x04\x12\x11\n\rPLATFORM_TVOS\x10\x05\x12\x11\n\rPLATFORM_ROKU\x10\x06\x12\x15\n\x11PLATFORM_SMART_TV\x10\x07\x12\x14\n\x10PLATFORM_FIRE_TV\x10\x08\x12\x11\n\rPLATFORM_XBOX\x10\t\x12\x12\n\x0ePLATFORM_ALEXA\x10\n\x12\x18\n\x14PLATFORM_OUT_OF_BAND\x10\x0b*[\n\nInputState\x12\x1b\n\x17INPUT_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12INPUT_STATE_ACTIVE\x10\x01\x12\x18\n\x14INPUT_STATE_INACTIVE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"muster/definition/v1/account.proto\x12\x14muster.definition.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fmuster/ingest/v1/identity.proto\"\xa6\x01\n\x07\x41\x63\x63ount\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0elook_back_days\x18\x03 \x01(\r\x12\x16\n\x0e\x63reate_time_ms\x18\x04 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12;\n\x0eidentity_rules\x18\x06 \x01(\x0b\x32#.muster.definition.v1.IdentityRules\"`\n\rIdentityRules\x12;\n\x05rules\x18\x01 \x03(\x0b\x32\".muster.definition.v1.IdentityRuleB\x08\xbaH\x05\x92\x01\x02\x10\x32\x12\x12\n\nkeep_apart\x18\x02 \x01(\x08\"u\n\x0cIdentityRule\x12\x38\n\x04type\x18\x01 \x01(\x0e\x32\x1e.muster.ingest.v1.IdentityTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1c\n\nmax_values\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\r\n\x05moves\x18\x03 \x01(\x08\"\x9b\x01\n\tWorkspace\x12\x14\n\x0cworkspace_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x63reate_time_ms\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x44\n\x13\x61ttribute_overrides\x18\x05 \x03(\x0b\x32\'.muster.definition.v1.AttributeOverride\"\xb0\x01\n\x11\x41ttributeOverride\x12=\n\x04kind\x18\x01 \x01(\x0e\x32#.muster.definition.v1.AttributeKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\tattribute\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12=\n\x04type\x18\x03 \x01(\x0e\x32#.muster.definition.v1.AttributeTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"\x86\x02\n\x05Input\x12\x10\n\x08input_id\x18\x01 \x01(\x03\x12\x14\n\x0cworkspace_id\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12-\n\x04kind\x18\x04 \x01(\x0e\x32\x1f.muster.definition.v1.InputKind\x12\x30\n\x08platform\x18\x05 \x01(\x0e\x32\x1e.muster.definition.v1.Platform\x12\x0f\n\x07\x61pi_key\x18\x06 \x01(\t\x12/\n\x05state\x18\x07 \x01(\x0e\x32 .muster.definition.v1.InputState\x12\x16\n\x0e\x63reate_time_ms\x18\x08 \x01(\x03\x12\x0c\n\x04\x65tag\x18\t \x01(\t*b\n\rAttributeKind\x12\x1e\n\x1a\x41TTRIBUTE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41TTRIBUTE_KIND_USER\x10\x01\x12\x18\n\x14\x41TTRIBUTE_KIND_EVENT\x10\x02*\xb3\x01\n\rAttributeType\x12\x1e\n\x1a\x41TTRIBUTE_TYPE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41TTRIBUTE_TYPE_STRING\x10\x01\x12\x19\n\x15\x41TTRIBUTE_TYPE_NUMBER\x10\x02\x12\x1a\n\x16\x41TTRIBUTE_TYPE_BOOLEAN\x10\x03\x12\x17\n\x13\x41TTRIBUTE_TYPE_DATE\x10\x04\x12\x17\n\x13\x41TTRIBUTE_TYPE_LIST\x10\x05*U\n\tInputKind\x12\x1a\n\x16INPUT_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13INPUT_KIND_PLATFORM\x10\x01\x12\x13\n\x0fINPUT_KIND_FEED\x10\x02*\x88\x02\n\x08Platform\x12\x18\n\x14PLATFORM_UNSPECIFIED\x10\x00\x12\x10\n\x0cPLATFORM_IOS\x10\x01\x12\x14\n\x10PLATFORM_ANDROID\x10\x02\x12\x10\n\x0cPLATFORM_WEB\x10\x03\x12\x14\n\x10PLATFORM_DESKTOP\x10\x04\x12\x11\n\rPLATFORM_TVOS\x10\x05\x12\x11\n\rPLATFORM_ROKU\x10\x06\x12\x15\n\x11PLATFORM_SMART_TV\x10\x07\x12\x14\n\x10PLATFORM_FIRE_TV\x10\x08\x12\x11\n\rPLATFORM_XBOX\x10\t\x12\x12\n\x0ePLATFORM_ALEXA\x10\n\x12\x18\n\x14PLATFORM_OUT_OF_BAND\x10\x0b*[\n\nInputState\x12\x1b\n\x17INPUT_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12INPUT_STATE_ACTIVE\x10\x01\x12\x18\n\x14INPUT_STATE_INACTIVE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'muster.definition.v1.account_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_IDENTITYRULES'].fields_by_name['rules']._loaded_options = None
+  _globals['_IDENTITYRULES'].fields_by_name['rules']._serialized_options = b'\272H\005\222\001\002\0202'
+  _globals['_IDENTITYRULE'].fields_by_name['type']._loaded_options = None
+  _globals['_IDENTITYRULE'].fields_by_name['type']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_IDENTITYRULE'].fields_by_name['max_values']._loaded_options = None
+  _globals['_IDENTITYRULE'].fields_by_name['max_values']._serialized_options = b'\272H\005*\003\030\350\007'
   _globals['_ATTRIBUTEOVERRIDE'].fields_by_name['kind']._loaded_options = None
   _globals['_ATTRIBUTEOVERRIDE'].fields_by_name['kind']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_ATTRIBUTEOVERRIDE'].fields_by_name['attribute']._loaded_options = None
   _globals['_ATTRIBUTEOVERRIDE'].fields_by_name['attribute']._serialized_options = b'\272H\007r\005\020\001\030\200\002'
   _globals['_ATTRIBUTEOVERRIDE'].fields_by_name['type']._loaded_options = None
   _globals['_ATTRIBUTEOVERRIDE'].fields_by_name['type']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
-  _globals['_ATTRIBUTEKIND']._serialized_start=798
-  _globals['_ATTRIBUTEKIND']._serialized_end=896
-  _globals['_ATTRIBUTETYPE']._serialized_start=899
-  _globals['_ATTRIBUTETYPE']._serialized_end=1078
-  _globals['_INPUTKIND']._serialized_start=1080
-  _globals['_INPUTKIND']._serialized_end=1165
-  _globals['_PLATFORM']._serialized_start=1168
-  _globals['_PLATFORM']._serialized_end=1432
-  _globals['_INPUTSTATE']._serialized_start=1434
-  _globals['_INPUTSTATE']._serialized_end=1525
-  _globals['_ACCOUNT']._serialized_start=89
-  _globals['_ACCOUNT']._serialized_end=194
-  _globals['_WORKSPACE']._serialized_start=197
-  _globals['_WORKSPACE']._serialized_end=352
-  _globals['_ATTRIBUTEOVERRIDE']._serialized_start=355
-  _globals['_ATTRIBUTEOVERRIDE']._serialized_end=531
-  _globals['_INPUT']._serialized_start=534
-  _globals['_INPUT']._serialized_end=796
+  _globals['_ATTRIBUTEKIND']._serialized_start=1110
+  _globals['_ATTRIBUTEKIND']._serialized_end=1208
+  _globals['_ATTRIBUTETYPE']._serialized_start=1211
+  _globals['_ATTRIBUTETYPE']._serialized_end=1390
+  _globals['_INPUTKIND']._serialized_start=1392
+  _globals['_INPUTKIND']._serialized_end=1477
+  _globals['_PLATFORM']._serialized_start=1480
+  _globals['_PLATFORM']._serialized_end=1744
+  _globals['_INPUTSTATE']._serialized_start=1746
+  _globals['_INPUTSTATE']._serialized_end=1837
+  _globals['_ACCOUNT']._serialized_start=123
+  _globals['_ACCOUNT']._serialized_end=289
+  _globals['_IDENTITYRULES']._serialized_start=291
+  _globals['_IDENTITYRULES']._serialized_end=387
+  _globals['_IDENTITYRULE']._serialized_start=389
+  _globals['_IDENTITYRULE']._serialized_end=506
+  _globals['_WORKSPACE']._serialized_start=509
+  _globals['_WORKSPACE']._serialized_end=664
+  _globals['_ATTRIBUTEOVERRIDE']._serialized_start=667
+  _globals['_ATTRIBUTEOVERRIDE']._serialized_end=843
+  _globals['_INPUT']._serialized_start=846
+  _globals['_INPUT']._serialized_end=1108
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from muster.ingest.v1 import identity_pb2 as _identity_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -154,12 +155,17 @@ class Account(_message.Message):
     LOOK_BACK_DAYS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_MS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    IDENTITY_RULES_FIELD_NUMBER: _builtins.int
     account_id: _builtins.int
     name: _builtins.str
     look_back_days: _builtins.int
     """How far back event criteria see, in days."""
     create_time_ms: _builtins.int
     etag: _builtins.str
+    @_builtins.property
+    def identity_rules(self) -> Global___IdentityRules:
+        """Who is who, where the account has rules of its own. They hold for what arrives from now on."""
+
     def __init__(
         self,
         *,
@@ -168,14 +174,72 @@ class Account(_message.Message):
         look_back_days: _builtins.int = ...,
         create_time_ms: _builtins.int = ...,
         etag: _builtins.str = ...,
+        identity_rules: Global___IdentityRules | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["identity_rules", b"identity_rules"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "create_time_ms", b"create_time_ms", "etag", b"etag", "look_back_days", b"look_back_days", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "create_time_ms", b"create_time_ms", "etag", b"etag", "identity_rules", b"identity_rules", "look_back_days", b"look_back_days", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Account: _TypeAlias = Account  # noqa: Y015
+
+@_typing.final
+class IdentityRules(_message.Message):
+    """How identities find their person, and which people are one. Without rules: customer ids at most one a person, push tokens move."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    KEEP_APART_FIELD_NUMBER: _builtins.int
+    keep_apart: _builtins.bool
+    """People whom an identity shows to be one stay apart all the same."""
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___IdentityRule]:
+        """The strongest first; types that are not named are weaker than those, in the usual order. A type that is not named has no bound."""
+
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[Global___IdentityRule] | None = ...,
+        keep_apart: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep_apart", b"keep_apart", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IdentityRules: _TypeAlias = IdentityRules  # noqa: Y015
+
+@_typing.final
+class IdentityRule(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    MAX_VALUES_FIELD_NUMBER: _builtins.int
+    MOVES_FIELD_NUMBER: _builtins.int
+    type: _identity_pb2.IdentityType.ValueType
+    max_values: _builtins.int
+    """How many values one person has at most; 0: any number. Who would have more is not the same person; one more that is new takes the place
+    of the oldest.
+    """
+    moves: _builtins.bool
+    """An identity that somebody else has goes over to whoever uses it."""
+    def __init__(
+        self,
+        *,
+        type: _identity_pb2.IdentityType.ValueType = ...,
+        max_values: _builtins.int = ...,
+        moves: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_values", b"max_values", "moves", b"moves", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IdentityRule: _TypeAlias = IdentityRule  # noqa: Y015
 
 @_typing.final
 class Workspace(_message.Message):

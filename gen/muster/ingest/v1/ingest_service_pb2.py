@@ -27,7 +27,7 @@ from muster.ingest.v1 import event_pb2 as muster_dot_ingest_dot_v1_dot_event__pb
 from muster.ingest.v1 import identity_pb2 as muster_dot_ingest_dot_v1_dot_identity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%muster/ingest/v1/ingest_service.proto\x12\x10muster.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cmuster/ingest/v1/event.proto\x1a\x1fmuster/ingest/v1/identity.proto\"g\n\x14IngestBatchesRequest\x12\x19\n\x08input_id\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x34\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32\x17.muster.ingest.v1.BatchB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\"x\n\x15IngestBatchesResponse\x12\x18\n\x10\x61\x63\x63\x65pted_batches\x18\x01 \x01(\x05\x12\x17\n\x0f\x61\x63\x63\x65pted_events\x18\x02 \x01(\x05\x12,\n\x06\x66\x61ults\x18\x03 \x03(\x0b\x32\x1c.muster.ingest.v1.BatchFault\"@\n\nBatchFault\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"g\n\x14StreamBatchesRequest\x12\x19\n\x08input_id\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x34\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32\x17.muster.ingest.v1.BatchB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\"}\n\x15StreamBatchesResponse\x12\x1d\n\x15\x61\x63knowledged_requests\x18\x01 \x01(\x03\x12\x17\n\x0f\x61\x63\x63\x65pted_events\x18\x02 \x01(\x03\x12,\n\x06\x66\x61ults\x18\x03 \x03(\x0b\x32\x1c.muster.ingest.v1.BatchFault\"b\n\x17LookUpIdentitiesRequest\x12\x18\n\x05mpids\x18\x01 \x03(\x10\x42\t\xbaH\x06\x92\x01\x03\x10\x90N\x12-\n\x05types\x18\x02 \x03(\x0e\x32\x1e.muster.ingest.v1.IdentityType\"G\n\x18LookUpIdentitiesResponse\x12+\n\x08profiles\x18\x01 \x03(\x0b\x32\x19.muster.ingest.v1.Profile\"G\n\x07Profile\x12\x0c\n\x04mpid\x18\x01 \x01(\x10\x12.\n\nidentities\x18\x02 \x03(\x0b\x32\x1a.muster.ingest.v1.Identity\"P\n\x13\x46indProfilesRequest\x12\x39\n\nidentities\x18\x01 \x03(\x0b\x32\x1a.muster.ingest.v1.IdentityB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\"H\n\x14\x46indProfilesResponse\x12\x30\n\x08profiles\x18\x01 \x03(\x0b\x32\x1e.muster.ingest.v1.FoundProfile\"J\n\x0c\x46oundProfile\x12,\n\x08identity\x18\x01 \x01(\x0b\x32\x1a.muster.ingest.v1.Identity\x12\x0c\n\x04mpid\x18\x02 \x01(\x10\"a\n\x14\x43reateErasureRequest\x12\x0e\n\x04mpid\x18\x01 \x01(\x03H\x00\x12.\n\x08identity\x18\x02 \x01(\x0b\x32\x1a.muster.ingest.v1.IdentityH\x00\x42\t\n\x07subject\"\'\n\x11GetErasureRequest\x12\x12\n\nerasure_id\x18\x01 \x01(\x03\"\xb0\x01\n\x07\x45rasure\x12\x12\n\nerasure_id\x18\x01 \x01(\x03\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.muster.ingest.v1.ErasureState\x12\x16\n\x0e\x63reate_time_ms\x18\x03 \x01(\x03\x12\x16\n\x0e\x66inish_time_ms\x18\x04 \x01(\x03\x12\x32\n\x08receipts\x18\x05 \x03(\x0b\x32 .muster.ingest.v1.ErasureReceipt\"C\n\x0e\x45rasureReceipt\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07removed\x18\x02 \x01(\x03\x12\x0f\n\x07time_ms\x18\x03 \x01(\x03\"$\n\x14\x45xportProfileRequest\x12\x0c\n\x04mpid\x18\x01 \x01(\x03\"&\n\x15\x45xportProfileResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c*d\n\x0c\x45rasureState\x12\x1d\n\x19\x45RASURE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45RASURE_STATE_RUNNING\x10\x01\x12\x1a\n\x16\x45RASURE_STATE_FINISHED\x10\x02\x32\xd7\x01\n\rIngestService\x12`\n\rIngestBatches\x12&.muster.ingest.v1.IngestBatchesRequest\x1a\'.muster.ingest.v1.IngestBatchesResponse\x12\x64\n\rStreamBatches\x12&.muster.ingest.v1.StreamBatchesRequest\x1a\'.muster.ingest.v1.StreamBatchesResponse(\x01\x30\x01\x32\xdd\x01\n\x0fIdentityService\x12k\n\x10LookUpIdentities\x12).muster.ingest.v1.LookUpIdentitiesRequest\x1a*.muster.ingest.v1.LookUpIdentitiesResponse0\x01\x12]\n\x0c\x46indProfiles\x12%.muster.ingest.v1.FindProfilesRequest\x1a&.muster.ingest.v1.FindProfilesResponse2\x96\x02\n\x0ePrivacyService\x12R\n\rCreateErasure\x12&.muster.ingest.v1.CreateErasureRequest\x1a\x19.muster.ingest.v1.Erasure\x12L\n\nGetErasure\x12#.muster.ingest.v1.GetErasureRequest\x1a\x19.muster.ingest.v1.Erasure\x12\x62\n\rExportProfile\x12&.muster.ingest.v1.ExportProfileRequest\x1a\'.muster.ingest.v1.ExportProfileResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%muster/ingest/v1/ingest_service.proto\x12\x10muster.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cmuster/ingest/v1/event.proto\x1a\x1fmuster/ingest/v1/identity.proto\"g\n\x14IngestBatchesRequest\x12\x19\n\x08input_id\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x34\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32\x17.muster.ingest.v1.BatchB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\"x\n\x15IngestBatchesResponse\x12\x18\n\x10\x61\x63\x63\x65pted_batches\x18\x01 \x01(\x05\x12\x17\n\x0f\x61\x63\x63\x65pted_events\x18\x02 \x01(\x05\x12,\n\x06\x66\x61ults\x18\x03 \x03(\x0b\x32\x1c.muster.ingest.v1.BatchFault\"@\n\nBatchFault\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"g\n\x14StreamBatchesRequest\x12\x19\n\x08input_id\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x34\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32\x17.muster.ingest.v1.BatchB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\"}\n\x15StreamBatchesResponse\x12\x1d\n\x15\x61\x63knowledged_requests\x18\x01 \x01(\x03\x12\x17\n\x0f\x61\x63\x63\x65pted_events\x18\x02 \x01(\x03\x12,\n\x06\x66\x61ults\x18\x03 \x03(\x0b\x32\x1c.muster.ingest.v1.BatchFault\"b\n\x17LookUpIdentitiesRequest\x12\x18\n\x05mpids\x18\x01 \x03(\x10\x42\t\xbaH\x06\x92\x01\x03\x10\x90N\x12-\n\x05types\x18\x02 \x03(\x0e\x32\x1e.muster.ingest.v1.IdentityType\"G\n\x18LookUpIdentitiesResponse\x12+\n\x08profiles\x18\x01 \x03(\x0b\x32\x19.muster.ingest.v1.Profile\"G\n\x07Profile\x12\x0c\n\x04mpid\x18\x01 \x01(\x10\x12.\n\nidentities\x18\x02 \x03(\x0b\x32\x1a.muster.ingest.v1.Identity\"P\n\x13\x46indProfilesRequest\x12\x39\n\nidentities\x18\x01 \x03(\x0b\x32\x1a.muster.ingest.v1.IdentityB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\"H\n\x14\x46indProfilesResponse\x12\x30\n\x08profiles\x18\x01 \x03(\x0b\x32\x1e.muster.ingest.v1.FoundProfile\"J\n\x0c\x46oundProfile\x12,\n\x08identity\x18\x01 \x01(\x0b\x32\x1a.muster.ingest.v1.Identity\x12\x0c\n\x04mpid\x18\x02 \x01(\x10\"]\n\x11ListMergesRequest\x12\x0c\n\x04mpid\x18\x01 \x01(\x10\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"V\n\x12ListMergesResponse\x12\'\n\x06merges\x18\x01 \x03(\x0b\x32\x17.muster.ingest.v1.Merge\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xba\x01\n\x05Merge\x12\x10\n\x08merge_id\x18\x01 \x01(\x03\x12\x0c\n\x04mpid\x18\x02 \x01(\x10\x12\x11\n\tinto_mpid\x18\x03 \x01(\x10\x12,\n\x04type\x18\x04 \x01(\x0e\x32\x1e.muster.ingest.v1.IdentityType\x12\x10\n\x08input_id\x18\x05 \x01(\x03\x12\x16\n\x0e\x63reate_time_ms\x18\x06 \x01(\x03\x12\x14\n\x0cundo_time_ms\x18\x07 \x01(\x03\x12\x10\n\x08new_mpid\x18\x08 \x01(\x10\"-\n\x10UndoMergeRequest\x12\x19\n\x08merge_id\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\"a\n\x14\x43reateErasureRequest\x12\x0e\n\x04mpid\x18\x01 \x01(\x03H\x00\x12.\n\x08identity\x18\x02 \x01(\x0b\x32\x1a.muster.ingest.v1.IdentityH\x00\x42\t\n\x07subject\"\'\n\x11GetErasureRequest\x12\x12\n\nerasure_id\x18\x01 \x01(\x03\"\xb0\x01\n\x07\x45rasure\x12\x12\n\nerasure_id\x18\x01 \x01(\x03\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.muster.ingest.v1.ErasureState\x12\x16\n\x0e\x63reate_time_ms\x18\x03 \x01(\x03\x12\x16\n\x0e\x66inish_time_ms\x18\x04 \x01(\x03\x12\x32\n\x08receipts\x18\x05 \x03(\x0b\x32 .muster.ingest.v1.ErasureReceipt\"C\n\x0e\x45rasureReceipt\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07removed\x18\x02 \x01(\x03\x12\x0f\n\x07time_ms\x18\x03 \x01(\x03\"$\n\x14\x45xportProfileRequest\x12\x0c\n\x04mpid\x18\x01 \x01(\x03\"&\n\x15\x45xportProfileResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c*d\n\x0c\x45rasureState\x12\x1d\n\x19\x45RASURE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45RASURE_STATE_RUNNING\x10\x01\x12\x1a\n\x16\x45RASURE_STATE_FINISHED\x10\x02\x32\xd7\x01\n\rIngestService\x12`\n\rIngestBatches\x12&.muster.ingest.v1.IngestBatchesRequest\x1a\'.muster.ingest.v1.IngestBatchesResponse\x12\x64\n\rStreamBatches\x12&.muster.ingest.v1.StreamBatchesRequest\x1a\'.muster.ingest.v1.StreamBatchesResponse(\x01\x30\x01\x32\x80\x03\n\x0fIdentityService\x12k\n\x10LookUpIdentities\x12).muster.ingest.v1.LookUpIdentitiesRequest\x1a*.muster.ingest.v1.LookUpIdentitiesResponse0\x01\x12]\n\x0c\x46indProfiles\x12%.muster.ingest.v1.FindProfilesRequest\x1a&.muster.ingest.v1.FindProfilesResponse\x12W\n\nListMerges\x12#.muster.ingest.v1.ListMergesRequest\x1a$.muster.ingest.v1.ListMergesResponse\x12H\n\tUndoMerge\x12\".muster.ingest.v1.UndoMergeRequest\x1a\x17.muster.ingest.v1.Merge2\x96\x02\n\x0ePrivacyService\x12R\n\rCreateErasure\x12&.muster.ingest.v1.CreateErasureRequest\x1a\x19.muster.ingest.v1.Erasure\x12L\n\nGetErasure\x12#.muster.ingest.v1.GetErasureRequest\x1a\x19.muster.ingest.v1.Erasure\x12\x62\n\rExportProfile\x12&.muster.ingest.v1.ExportProfileRequest\x1a\'.muster.ingest.v1.ExportProfileResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,8 +46,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOOKUPIDENTITIESREQUEST'].fields_by_name['mpids']._serialized_options = b'\272H\006\222\001\003\020\220N'
   _globals['_FINDPROFILESREQUEST'].fields_by_name['identities']._loaded_options = None
   _globals['_FINDPROFILESREQUEST'].fields_by_name['identities']._serialized_options = b'\272H\006\222\001\003\020\350\007'
-  _globals['_ERASURESTATE']._serialized_start=1620
-  _globals['_ERASURESTATE']._serialized_end=1720
+  _globals['_LISTMERGESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTMERGESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_LISTMERGESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTMERGESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_UNDOMERGEREQUEST'].fields_by_name['merge_id']._loaded_options = None
+  _globals['_UNDOMERGEREQUEST'].fields_by_name['merge_id']._serialized_options = b'\272H\004\"\002 \000'
+  _globals['_ERASURESTATE']._serialized_start=2039
+  _globals['_ERASURESTATE']._serialized_end=2139
   _globals['_INGESTBATCHESREQUEST']._serialized_start=151
   _globals['_INGESTBATCHESREQUEST']._serialized_end=254
   _globals['_INGESTBATCHESRESPONSE']._serialized_start=256
@@ -70,22 +76,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FINDPROFILESRESPONSE']._serialized_end=1076
   _globals['_FOUNDPROFILE']._serialized_start=1078
   _globals['_FOUNDPROFILE']._serialized_end=1152
-  _globals['_CREATEERASUREREQUEST']._serialized_start=1154
-  _globals['_CREATEERASUREREQUEST']._serialized_end=1251
-  _globals['_GETERASUREREQUEST']._serialized_start=1253
-  _globals['_GETERASUREREQUEST']._serialized_end=1292
-  _globals['_ERASURE']._serialized_start=1295
-  _globals['_ERASURE']._serialized_end=1471
-  _globals['_ERASURERECEIPT']._serialized_start=1473
-  _globals['_ERASURERECEIPT']._serialized_end=1540
-  _globals['_EXPORTPROFILEREQUEST']._serialized_start=1542
-  _globals['_EXPORTPROFILEREQUEST']._serialized_end=1578
-  _globals['_EXPORTPROFILERESPONSE']._serialized_start=1580
-  _globals['_EXPORTPROFILERESPONSE']._serialized_end=1618
-  _globals['_INGESTSERVICE']._serialized_start=1723
-  _globals['_INGESTSERVICE']._serialized_end=1938
-  _globals['_IDENTITYSERVICE']._serialized_start=1941
-  _globals['_IDENTITYSERVICE']._serialized_end=2162
-  _globals['_PRIVACYSERVICE']._serialized_start=2165
-  _globals['_PRIVACYSERVICE']._serialized_end=2443
+  _globals['_LISTMERGESREQUEST']._serialized_start=1154
+  _globals['_LISTMERGESREQUEST']._serialized_end=1247
+  _globals['_LISTMERGESRESPONSE']._serialized_start=1249
+  _globals['_LISTMERGESRESPONSE']._serialized_end=1335
+  _globals['_MERGE']._serialized_start=1338
+  _globals['_MERGE']._serialized_end=1524
+  _globals['_UNDOMERGEREQUEST']._serialized_start=1526
+  _globals['_UNDOMERGEREQUEST']._serialized_end=1571
+  _globals['_CREATEERASUREREQUEST']._serialized_start=1573
+  _globals['_CREATEERASUREREQUEST']._serialized_end=1670
+  _globals['_GETERASUREREQUEST']._serialized_start=1672
+  _globals['_GETERASUREREQUEST']._serialized_end=1711
+  _globals['_ERASURE']._serialized_start=1714
+  _globals['_ERASURE']._serialized_end=1890
+  _globals['_ERASURERECEIPT']._serialized_start=1892
+  _globals['_ERASURERECEIPT']._serialized_end=1959
+  _globals['_EXPORTPROFILEREQUEST']._serialized_start=1961
+  _globals['_EXPORTPROFILEREQUEST']._serialized_end=1997
+  _globals['_EXPORTPROFILERESPONSE']._serialized_start=1999
+  _globals['_EXPORTPROFILERESPONSE']._serialized_end=2037
+  _globals['_INGESTSERVICE']._serialized_start=2142
+  _globals['_INGESTSERVICE']._serialized_end=2357
+  _globals['_IDENTITYSERVICE']._serialized_start=2360
+  _globals['_IDENTITYSERVICE']._serialized_end=2744
+  _globals['_PRIVACYSERVICE']._serialized_start=2747
+  _globals['_PRIVACYSERVICE']._serialized_end=3025
 # @@protoc_insertion_point(module_scope)

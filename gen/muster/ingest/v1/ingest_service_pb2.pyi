@@ -297,6 +297,119 @@ class FoundProfile(_message.Message):
 Global___FoundProfile: _TypeAlias = FoundProfile  # noqa: Y015
 
 @_typing.final
+class ListMergesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MPID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    mpid: _builtins.int
+    """Of this person only, whichever of the two it was. 0: of everybody."""
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        mpid: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mpid", b"mpid", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMergesRequest: _TypeAlias = ListMergesRequest  # noqa: Y015
+
+@_typing.final
+class ListMergesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERGES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def merges(self) -> _containers.RepeatedCompositeFieldContainer[Global___Merge]: ...
+    def __init__(
+        self,
+        *,
+        merges: _abc.Iterable[Global___Merge] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["merges", b"merges", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMergesResponse: _TypeAlias = ListMergesResponse  # noqa: Y015
+
+@_typing.final
+class Merge(_message.Message):
+    """Somebody was found to be one with another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERGE_ID_FIELD_NUMBER: _builtins.int
+    MPID_FIELD_NUMBER: _builtins.int
+    INTO_MPID_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    INPUT_ID_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_MS_FIELD_NUMBER: _builtins.int
+    UNDO_TIME_MS_FIELD_NUMBER: _builtins.int
+    NEW_MPID_FIELD_NUMBER: _builtins.int
+    merge_id: _builtins.int
+    mpid: _builtins.int
+    """Who ended, and who stayed."""
+    into_mpid: _builtins.int
+    type: _identity_pb2.IdentityType.ValueType
+    """The type of the identity that told, and the input that brought it."""
+    input_id: _builtins.int
+    create_time_ms: _builtins.int
+    undo_time_ms: _builtins.int
+    """Not 0: parted again. The new person has this MPID."""
+    new_mpid: _builtins.int
+    def __init__(
+        self,
+        *,
+        merge_id: _builtins.int = ...,
+        mpid: _builtins.int = ...,
+        into_mpid: _builtins.int = ...,
+        type: _identity_pb2.IdentityType.ValueType = ...,
+        input_id: _builtins.int = ...,
+        create_time_ms: _builtins.int = ...,
+        undo_time_ms: _builtins.int = ...,
+        new_mpid: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time_ms", b"create_time_ms", "input_id", b"input_id", "into_mpid", b"into_mpid", "merge_id", b"merge_id", "mpid", b"mpid", "new_mpid", b"new_mpid", "type", b"type", "undo_time_ms", b"undo_time_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Merge: _TypeAlias = Merge  # noqa: Y015
+
+@_typing.final
+class UndoMergeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERGE_ID_FIELD_NUMBER: _builtins.int
+    merge_id: _builtins.int
+    def __init__(
+        self,
+        *,
+        merge_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["merge_id", b"merge_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UndoMergeRequest: _TypeAlias = UndoMergeRequest  # noqa: Y015
+
+@_typing.final
 class CreateErasureRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -165,6 +165,16 @@ class IdentityServiceStub:
                 request_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.FindProfilesRequest.SerializeToString,
                 response_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.FindProfilesResponse.FromString,
                 _registered_method=True)
+        self.ListMerges = channel.unary_unary(
+                '/muster.ingest.v1.IdentityService/ListMerges',
+                request_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.ListMergesRequest.SerializeToString,
+                response_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.ListMergesResponse.FromString,
+                _registered_method=True)
+        self.UndoMerge = channel.unary_unary(
+                '/muster.ingest.v1.IdentityService/UndoMerge',
+                request_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.UndoMergeRequest.SerializeToString,
+                response_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.Merge.FromString,
+                _registered_method=True)
 
 
 class IdentityServiceServicer:
@@ -185,6 +195,21 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListMerges(self, request, context):
+        """The people who became one with others, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndoMerge(self, request, context):
+        """Parts them again: the identities that the one had before are a new person's from now on. What happened until now stays with the other,
+        as nobody can tell which of the two it was.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IdentityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -197,6 +222,16 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.FindProfiles,
                     request_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.FindProfilesRequest.FromString,
                     response_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.FindProfilesResponse.SerializeToString,
+            ),
+            'ListMerges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMerges,
+                    request_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.ListMergesRequest.FromString,
+                    response_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.ListMergesResponse.SerializeToString,
+            ),
+            'UndoMerge': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndoMerge,
+                    request_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.UndoMergeRequest.FromString,
+                    response_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.Merge.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -254,6 +289,60 @@ class IdentityService:
             '/muster.ingest.v1.IdentityService/FindProfiles',
             muster_dot_ingest_dot_v1_dot_ingest__service__pb2.FindProfilesRequest.SerializeToString,
             muster_dot_ingest_dot_v1_dot_ingest__service__pb2.FindProfilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMerges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.ingest.v1.IdentityService/ListMerges',
+            muster_dot_ingest_dot_v1_dot_ingest__service__pb2.ListMergesRequest.SerializeToString,
+            muster_dot_ingest_dot_v1_dot_ingest__service__pb2.ListMergesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndoMerge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.ingest.v1.IdentityService/UndoMerge',
+            muster_dot_ingest_dot_v1_dot_ingest__service__pb2.UndoMergeRequest.SerializeToString,
+            muster_dot_ingest_dot_v1_dot_ingest__service__pb2.Merge.FromString,
             options,
             channel_credentials,
             insecure,

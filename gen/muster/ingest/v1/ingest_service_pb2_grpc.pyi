@@ -80,6 +80,12 @@ class IdentityServiceStub:
     """The identities of up to 10,000 people, in chunks and in no order; people without any are left out."""
     FindProfiles: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.FindProfilesRequest, _ingest_service_pb2.FindProfilesResponse]
     """The people who have these identities."""
+    ListMerges: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.ListMergesRequest, _ingest_service_pb2.ListMergesResponse]
+    """The people who became one with others, the latest first."""
+    UndoMerge: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.UndoMergeRequest, _ingest_service_pb2.Merge]
+    """Parts them again: the identities that the one had before are a new person's from now on. What happened until now stays with the other,
+    as nobody can tell which of the two it was.
+    """
 
 @_typing.type_check_only
 class IdentityServiceAsyncStub(IdentityServiceStub):
@@ -90,6 +96,12 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """The identities of up to 10,000 people, in chunks and in no order; people without any are left out."""
     FindProfiles: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.FindProfilesRequest, _ingest_service_pb2.FindProfilesResponse]  # type: ignore[assignment]
     """The people who have these identities."""
+    ListMerges: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ListMergesRequest, _ingest_service_pb2.ListMergesResponse]  # type: ignore[assignment]
+    """The people who became one with others, the latest first."""
+    UndoMerge: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.UndoMergeRequest, _ingest_service_pb2.Merge]  # type: ignore[assignment]
+    """Parts them again: the identities that the one had before are a new person's from now on. What happened until now stays with the other,
+    as nobody can tell which of the two it was.
+    """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     """Who is who."""
@@ -109,6 +121,24 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_service_pb2.FindProfilesResponse, _abc.Awaitable[_ingest_service_pb2.FindProfilesResponse]]:
         """The people who have these identities."""
+
+    @_abc_1.abstractmethod
+    def ListMerges(
+        self,
+        request: _ingest_service_pb2.ListMergesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.ListMergesResponse, _abc.Awaitable[_ingest_service_pb2.ListMergesResponse]]:
+        """The people who became one with others, the latest first."""
+
+    @_abc_1.abstractmethod
+    def UndoMerge(
+        self,
+        request: _ingest_service_pb2.UndoMergeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.Merge, _abc.Awaitable[_ingest_service_pb2.Merge]]:
+        """Parts them again: the identities that the one had before are a new person's from now on. What happened until now stays with the other,
+        as nobody can tell which of the two it was.
+        """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
