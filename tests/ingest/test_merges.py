@@ -206,13 +206,13 @@ async def test_two_processes_agree_on_who_is_one(serve: Serve, bus: Bus, postgre
     parts = ["customer", "email", "device"]
     sent = []
     for number in range(people):
-        for some in (["customer"], ["email"], ["device"], ["customer", "email"], ["customer", "device"]):
-            sent.append(about("seen", **{part: f"{part}-{number}@x.y" for part in some}))
+        for names in (["customer"], ["email"], ["device"], ["customer", "email"], ["customer", "device"]):
+            sent.append(about("seen", **{name: f"{name}-{number}@x.y" for name in names}))
     drawn.shuffle(sent)
     async with serve(database_url=postgres_url) as one, serve(database_url=postgres_url) as other, identities(one) as known:
         for start in range(0, len(sent), 20):
-            some = sent[start : start + 20]
-            answers = await asyncio.gather(one.bulk(some[:10]), other.bulk(some[10:]), one.bulk(some[5:15]), other.bulk(some[:10]))
+            part = sent[start : start + 20]
+            answers = await asyncio.gather(one.bulk(part[:10]), other.bulk(part[10:]), one.bulk(part[5:15]), other.bulk(part[:10]))
             assert {answer.status_code for answer in answers} == {202}
         whose = {
             (number, part): await known.whose(type_, f"{part}-{number}@x.y")
