@@ -1,8 +1,13 @@
-"""`muster person`: who is who."""
+"""`muster person`: who is who, and what becomes of what is held of them."""
 
 from __future__ import annotations
 
-from itertools import islice
+import sys
+import time
+from collections.abc import Sequence
+from itertools import chain, islice
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Annotated
 
 import typer
@@ -11,10 +16,10 @@ from muster.ingest.v1 import ingest_service_pb2 as pb
 
 from cli.client import Muster
 from cli.faults import CliFault, bad_input
-from cli.output import AccountOption, JsonOption, as_dict, fields, note, print_json, table, when, word
+from cli.output import AccountOption, JsonOption, as_dict, count, fields, note, print_json, table, when, word
 from cli.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Who is who.")
+app = typer.Typer(no_args_is_help=True, help="Who is who, and the rights of people.")
 
 TYPES = {word(name, "IDENTITY_TYPE_").replace(" ", "-"): number for name, number in identity_pb2.IdentityType.items() if number}
 
@@ -98,6 +103,92 @@ def part(
             return
         _show(muster, parted.new_mpid, as_json)
     note(f"What happened until now stays with {parted.into_mpid}.")
+
+
+@app.command("export")
+def export(
+    mpid: MpidArgument,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; otherwise standard output.")] = None,
+    account: AccountOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write all that is held of a person, as one JSON document."""
+    with Muster(Settings.load(), account) as muster:
+        pieces = (part.chunk for part in muster.stream(muster.privacy.ExportProfile, pb.ExportProfileRequest(mpid=mpid), service="ingest"))
+        first = next(pieces)  # a fault comes before the file is made
+        if output is None:
+            for piece in chain([first], pieces):
+                sys.stdout.buffer.write(piece)
+            sys.stdout.flush()
+            return
+        try:
+            # Whole or not at all, and nobody else's to read.
+            with NamedTemporaryFile(dir=output.parent, delete=False) as file:
+                for piece in chain([first], pieces):
+                    file.write(piece)
+            Path(file.name).replace(output)
+        except OSError as fault:
+            raise bad_input(f"The file can't be written: {fault}") from None
+    if as_json:
+        print_json({"output": str(output)})
+    else:
+        note(f"Written to {output}.")
+
+
+@app.command("erase")
+def erase(
+    mpid: Annotated[int, typer.Argument(metavar="[MPID]", help="Before a negative one comes `--`.")] = 0,
+    identity: Annotated[tuple[str, str] | None, typer.Option(metavar="TYPE VALUE", help="Whoever has it, in place of an MPID.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    wait_seconds: Annotated[float, typer.Option(min=0, help="How long to wait for all receipts.")] = 60,
+    account: AccountOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove all that is held of a person, here and at partners; for good. Exit code 1: not all receipts are there yet."""
+    if bool(mpid) == bool(identity):
+        raise bad_input("Whom? Give an MPID, or --identity TYPE VALUE.")
+    request = pb.CreateErasureRequest(mpid=mpid) if mpid else pb.CreateErasureRequest()
+    if identity:
+        request.identity.type, request.identity.value = type_of(identity[0]), identity[1]
+    if not yes and not typer.confirm("This can't be undone. Erase the person?", err=True):
+        raise CliFault("Nobody was erased.")
+    with Muster(Settings.load(), account) as muster:
+        erasure = muster.call(muster.privacy.CreateErasure, request, service="ingest")
+        end = time.monotonic() + wait_seconds
+        while erasure.state == pb.ERASURE_STATE_RUNNING and time.monotonic() < end:
+            time.sleep(0.25)
+            asking = pb.GetErasureRequest(erasure_id=erasure.erasure_id)
+            erasure = muster.call(muster.privacy.GetErasure, asking, service="ingest")
+    _show_erasures([erasure], as_json)
+    if erasure.state == pb.ERASURE_STATE_RUNNING:
+        raise CliFault(f"Still waiting for {' and '.join(erasure.waiting_for)}.", hint="`muster person erasures` tells when they are done.")
+
+
+@app.command("erasures")
+def erasures(
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20, account: AccountOption = None, as_json: JsonOption = False
+) -> None:
+    """List erasures with their receipts, the latest first."""
+    with Muster(Settings.load(), account) as muster:
+        pages = muster.pages(muster.privacy.ListErasures, pb.ListErasuresRequest(), service="ingest")
+        found = list(islice((erasure for page in pages for erasure in page.erasures), limit))
+    _show_erasures(found, as_json)
+
+
+def _show_erasures(found: Sequence[pb.Erasure], as_json: bool) -> None:
+    if as_json:
+        print_json({"erasures": [as_dict(erasure) for erasure in found]})
+        return
+    rows = []
+    for erasure in found:
+        name = (erasure.erasure_id, when(erasure.create_time_ms), erasure.mpid)
+        for receipt in erasure.receipts:
+            rows.append((*name, receipt.service, count(receipt.removed), ", ".join(receipt.places), when(receipt.time_ms)))
+            name = ("", "", "")  # type: ignore[assignment]
+        for service in erasure.waiting_for:
+            rows.append((*name, service, "", "waiting", ""))
+            name = ("", "", "")  # type: ignore[assignment]
+    table(["erasure", "asked for", "person", "service", "records", "where", "done"], rows, right=["erasure", "person", "records"])
 
 
 def _show(muster: Muster, mpid: int, as_json: bool) -> None:

@@ -10,6 +10,7 @@ MEMBERSHIPS = "MEMBERSHIPS"
 FAULTS = "FAULTS"
 SHARES = "SHARES"
 EXPORTS = "EXPORTS"
+ERASURES = "ERASURES"
 DEADLETTERS = "DEADLETTERS"
 
 _DAY = 24 * 3600
@@ -44,6 +45,7 @@ STREAMS = (
     Stream(FAULTS, ("muster.faults.*",), "Faults of connections, raised and cleared.", max_age_seconds=31 * _DAY),
     Stream(SHARES, ("muster.shares.*",), "Shares between accounts, started and ended.", max_age_seconds=31 * _DAY),
     Stream(EXPORTS, ("muster.exports.*",), "Finished exports.", max_age_seconds=31 * _DAY),
+    Stream(ERASURES, ("muster.erasures.*",), "What services removed of people who were deleted.", max_age_seconds=31 * _DAY),
     Stream(DEADLETTERS, ("muster.deadletters.*",), "Messages that a service could not handle, with the reason.", max_age_seconds=90 * _DAY),
 )
 
@@ -69,7 +71,7 @@ def memberships_subject(account_id: int, audience_id: int) -> str:
 
 
 def account_subject(stream: str, account_id: int) -> str:
-    """Where an account's messages of FAULTS, SHARES or EXPORTS go."""
+    """Where an account's messages of FAULTS, SHARES, EXPORTS or ERASURES go."""
     return f"muster.{stream.lower()}.{account_id}"
 
 

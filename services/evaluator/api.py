@@ -6,6 +6,7 @@ What other evaluators own they answer, and the parts are added up.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,9 +23,11 @@ from services.chassis.errors import Invalid, NotFound
 from services.chassis.partition import partition_of
 from services.evaluator import sums
 from services.evaluator.engine.compile import Malformed, Unsupported
+from services.evaluator.event_store import RowPlace
 from services.evaluator.peers import PATIENCE_SECONDS, Partitions, Peers, asked_for
 from services.evaluator.people import Mpids
 from services.evaluator.preparation import Preparation, Slice
+from services.evaluator.profiles import told_again
 from services.evaluator.rounds import Account, Rounds
 from services.evaluator.statistics import history, volatility
 
@@ -33,6 +36,8 @@ T = TypeVar("T")
 
 _CHUNK_MPIDS = 50_000
 _STEPS_MS = {pb.HISTORY_STEP_HOUR: 3_600_000, pb.HISTORY_STEP_DAY: 86_400_000}
+_EXPORT_ROWS = 1_000
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _STEPS_BY_DEFAULT = 24
 _STEPS_MAX = 10_000
 # A watcher hears of changes no more often than this, and of a moment without changes no less often than that.
@@ -218,6 +223,33 @@ class Evaluator(rpc.EvaluatorServiceServicer):
 
         return (await self._parts(context, answer, ask, of=owner))[0]
 
+    async def ExportPerson(self, request: pb.ExportPersonRequest, context: Context) -> pb.ExportPersonResponse:
+        account_id, limit = account_of(context), request.page_size or _EXPORT_ROWS
+        of_events, after = _page_of(request.page_token)
+
+        def answer(account: Account) -> pb.ExportPersonResponse:
+            store, response = self._rounds.event_store, pb.ExportPersonResponse(moment=self._moment())
+            if not request.page_token:
+                response.audience_ids.extend(account.population.audiences_of(request.mpid))
+            if of_events:
+                events, last = store.told_events(account_id, request.mpid, after, limit)
+                response.events.CopyFrom(events)
+                if len(events.mpids) == limit:
+                    response.next_page_token = f"events {last[0]} {last[1]}"
+                return response
+            rows = store.told_changes(account_id, request.mpid, after, limit)
+            response.changes.extend(told_again([row for _, row in rows], left_only=False))
+            last = rows[-1][0] if len(rows) == limit else (-1, 0)
+            response.next_page_token = f"changes {last[0]} {last[1]}" if len(rows) == limit else "events 0 -1"
+            return response
+
+        async def ask(stub: Any, metadata: Metadata) -> pb.ExportPersonResponse:
+            response: pb.ExportPersonResponse = await stub.ExportPerson(request, metadata=metadata)
+            return response
+
+        owner = partition_of(account_id, request.mpid, self._peers.partitions)
+        return (await self._parts(context, answer, ask, of=owner))[0]
+
     async def _parts(
         self,
         context: Context,
@@ -280,6 +312,16 @@ class _Members:
 
     header: pb.MembersHeader
     members: Mpids | AsyncIterable[pb.ListMembersResponse]
+
+
+def _page_of(token: str) -> tuple[bool, RowPlace]:
+    """Whether a page of an export is of events, and after which place it begins."""
+    if not token:
+        return False, (0, -1)
+    kind, *numbers = token.split(" ")
+    if kind not in ("changes", "events") or len(numbers) != 2 or not all(_NUMBER.fullmatch(number) for number in numbers):
+        raise Invalid.of("page_token", "Not a token of this list.", "INVALID_PAGE_TOKEN")
+    return kind == "events", (int(numbers[0]), int(numbers[1]))
 
 
 def _of_one(parts: list[_Members]) -> bool:

@@ -32,6 +32,14 @@ from services.evaluator.lookup import Lookup
 
 T = TypeVar("T", bound=np.generic)
 
+# The place of a row among all that is told of a partition: sequence of the message, and position in it.
+RowPlace = tuple[int, int]
+
+# Of an event, what `batch_of` takes.
+_TOLD = (
+    "mpid, time_ms, event_id, details, (input_id, workspace_id), (type, name), "
+    "(application_version, application_build, platform, os_version)"
+)
 # Columns and order of each table; event_tables.py makes the statements of them.
 _TABLES = {
     # Ordered by what is asked for first: one kind of event of an account, by time.
@@ -102,6 +110,7 @@ class EventStore:
         self._client = clickhouse_connect.get_client(dsn=self._layout.url, settings=dict(self._layout.settings))
         self._tenures: dict[int, Tenure] = {}
         self._hidden: dict[int, dict[int, int]] = {}  # by account, then MPID: rows of people who ended, up to this sequence
+        self._erased: dict[tuple[int, int], int] = {}  # and how many rows there were of each
         self._erasing: dict[int, dict[int, int]] = {}  # those of them that the engine takes out in the background
         pa.array([0])  # pyarrow loads pandas with its first array, which takes a second: not in the first round
         for statement in self._layout.create(_TABLES):
@@ -162,19 +171,24 @@ class EventStore:
         own = self._hidden.setdefault(account_id, {})
         own |= {mpid: max(sequence, own.get(mpid, 0)) for mpid, sequence in sequences.items()}
 
-    def erase(self) -> int | None:
-        """Take what is hidden out for good, in the background. Call it again and again: None while it goes on, else the number of people of
-        whom nothing is left."""
+    def erase(self) -> dict[tuple[int, int], int] | None:
+        """Take what is hidden out for good, in the background. Call it again and again: None while it goes on, else the people of whom
+        nothing is left, by account and MPID, with the number of rows that there were."""
         if not self._erasing:
             self._erasing = {account_id: dict(sequences) for account_id, sequences in self._hidden.items() if sequences}
+            self._erased = {(account_id, mpid): 0 for account_id, sequences in self._erasing.items() for mpid in sequences}
             own = counted(self._tenures)
             for account_id, sequences in self._erasing.items():
+                where = f"account_id = {account_id} AND {own} AND {_hidden(sequences)}"
                 for table in _TABLES:
-                    self._client.command(self._layout.delete_later(table, f"account_id = {account_id} AND {own} AND {_hidden(sequences)}"))
-            return None if self._erasing else 0
+                    rows = f"SELECT mpid, count() FROM {self._layout.name(table)} WHERE {where} GROUP BY mpid"  # noqa: S608 - numbers only
+                    for mpid, count in self._client.query(rows).result_rows:
+                        self._erased[account_id, mpid] += count
+                    self._client.command(self._layout.delete_later(table, where))
+            return None if self._erasing else {}
         if self.is_deleting():
             return None
-        erased = sum(map(len, self._erasing.values()))
+        erased, self._erased = self._erased, {}
         for account_id, sequences in self._erasing.items():
             left = self._hidden[account_id]
             self._hidden[account_id] = {mpid: at for mpid, at in left.items() if at > sequences.get(mpid, -1)}
@@ -358,9 +372,7 @@ class EventStore:
         """All that is kept of these people, in the order in which it was told: their events, and the changes of what is known of them."""
         whose = f"mpid IN ({', '.join(map(str, mpids))}) ORDER BY sequence, position"
         events = self._client.query(
-            "SELECT mpid, time_ms, event_id, details, (input_id, workspace_id), (type, name), "
-            "(application_version, application_build, platform, os_version) "
-            f"{self._of_account('events', account_id)} AND {whose}",
+            f"SELECT {_TOLD} {self._of_account('events', account_id)} AND {whose}",
             parameters={"account": account_id},
         ).result_rows
         attributes = self._client.query(
@@ -373,6 +385,26 @@ class EventStore:
             for workspace_id, name, mpid, time_ms, text, partition, sequence, kind in attributes
         ]
         return batch_of(events), rows
+
+    def told_changes(self, account_id: int, mpid: int, after: RowPlace, limit: int) -> list[tuple[RowPlace, AttributeRow]]:
+        """What was told of a person, up to so many rows after that place, each with its own."""
+        rows = self._client.query(
+            "SELECT (sequence, position), workspace_id, attribute, mpid, time_ms, value, partition, sequence, kind "
+            f"{self._of_account('attributes', account_id)} AND {_after(mpid, after, limit)}",
+            parameters={"account": account_id},
+        ).result_rows
+        return [
+            (tuple(place), AttributeRow(workspace_id, name, mpid, time_ms, value_in(kind, text), partition, sequence, kind))
+            for place, workspace_id, name, mpid, time_ms, text, partition, sequence, kind in rows
+        ]
+
+    def told_events(self, account_id: int, mpid: int, after: RowPlace, limit: int) -> tuple[facts_pb2.EventBatch, RowPlace]:
+        """What a person did, up to so many events after that place, and the place of the last one."""
+        rows = self._client.query(
+            f"SELECT (sequence, position), {_TOLD} {self._of_account('events', account_id)} AND {_after(mpid, after, limit)}",
+            parameters={"account": account_id},
+        ).result_rows
+        return batch_of([row[1:] for row in rows]), tuple(rows[-1][0]) if rows else after
 
     # --- what is kept in the engine only while it is asked for
 
@@ -538,6 +570,12 @@ class EventStore:
                 parameters={"database": self._layout.database},
             ).first_row[0]
         )
+
+
+def _after(mpid: int, after: RowPlace, limit: int) -> str:
+    """The condition for some rows of a person, in the order in which they were told."""
+    sequence, position = after
+    return f"mpid = {mpid} AND (sequence, position) > ({sequence}, {position}) ORDER BY sequence, position LIMIT {limit}"
 
 
 def _hidden(sequences: Mapping[int, int]) -> str:

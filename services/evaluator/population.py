@@ -305,6 +305,13 @@ class Population:
         past = past_of(self._store, self.account_id, mpid, criteria, self.engine.now, self.look_back_ms)
         return self.engine.explain(compiled, ordinal, past)
 
+    def audiences_of(self, mpid: int) -> list[int]:
+        """The active audiences that a person is in."""
+        ordinals = self.people.find(np.array([mpid], np.int64))
+        if ordinals[0] == UNKNOWN:
+            return []
+        return [audience_id for audience_id in sorted(self.audiences) if self.engine.contains(audience_id, ordinals)[0]]
+
     def teller(self) -> Teller:
         """Who puts explanations into words."""
         return Teller(self.audiences, self.look_back_ms // DAY_MS, self.engine.now)

@@ -72,8 +72,9 @@ def rows_of(message: Arrived, change: facts_pb2.ProfileChange) -> list[Attribute
     ]
 
 
-def told_again(rows: Sequence[AttributeRow]) -> list[facts_pb2.ProfileChange]:
-    """The reverse: changes that say it all, in its order; of identities those that are left, at the end."""
+def told_again(rows: Sequence[AttributeRow], *, left_only: bool = True) -> list[facts_pb2.ProfileChange]:
+    """The reverse: changes that say it all, in its order; of identities those that are left, at the end. With `left_only` false also of
+    identities all that was told, in its order."""
     changes: list[facts_pb2.ProfileChange] = []
     identities: dict[tuple[int, str, str], AttributeRow] = {}
     for row in rows:
@@ -94,10 +95,14 @@ def told_again(rows: Sequence[AttributeRow]) -> list[facts_pb2.ProfileChange]:
             case PropertyKind.CONSENT.value:
                 regulation, purpose = row.attribute.split("\n")
                 change.consents.add(regulation=regulation, purpose=purpose, consented=bool(row.value), time_ms=row.time_ms)
-            case PropertyKind.IDENTITY.value:
+            case PropertyKind.IDENTITY.value if left_only:
                 identities[row.mpid, row.attribute, text] = row
-            case kind if kind == GONE:
+            case kind if kind == GONE and left_only:
                 identities.pop((row.mpid, row.attribute, text), None)
+            case PropertyKind.IDENTITY.value:
+                change.added_identities.add(type=int(row.attribute), value=text)
+            case kind if kind == GONE:
+                change.removed_identities.add(type=int(row.attribute), value=text)
             case kind if kind == PLACE:
                 point = point_of(text)
                 if point is not None:

@@ -422,8 +422,9 @@ class Rounds:
             self._erasing = {partition: position.sequence for partition, position in self._positions.items()}
         erased = await self._in_thread(store.erase)
         if erased:
-            await self._store.erased(store.id, self._erasing)
-            log.info("people_erased", people=erased)
+            await self._store.erased(store.id, self._erasing, erased, now_ms=now_ms)
+            self._relay.wake()
+            log.info("people_erased", people=len(erased))
         if erased is not None:
             self._erasing = {}
 
@@ -536,6 +537,11 @@ class Rounds:
     async def _write(self, commit: Commit) -> None:
         await _patiently(lambda: self._store.commit(commit))
         self._positions |= {partition: end for partition, (_, end) in commit.moves.items()}
+
+    @property
+    def event_store(self) -> EventStore:
+        """To be used by what is asked of the rounds, in their thread."""
+        return self._store_of_events()
 
     def _store_of_events(self) -> EventStore:
         if self._event_store is None:

@@ -18,6 +18,7 @@ from services.chassis.publisher import Outgoing
 from services.evaluator import journal, tables
 from services.evaluator.journal import Locals, Standing
 from services.evaluator.people import RETIRED, Page
+from services.evaluator.receipts import erasure_done
 from services.evaluator.statistics import Minute
 
 _CHUNK = 500
@@ -213,12 +214,21 @@ class Store:
                 hidden[row.account_id][row.mpid] = row.sequence
         return hidden
 
-    async def erased(self, store_id: str, sequences: Mapping[int, int]) -> None:
-        """The event store holds nothing any more of who ended up to this sequence of each partition."""
-        table = tables.stored
+    async def erased(self, store_id: str, sequences: Mapping[int, int], rows: Mapping[tuple[int, int], int], *, now_ms: int) -> None:
+        """The event store holds nothing any more of who ended up to this sequence of each partition. `rows`: how many rows there were, by
+        account and MPID; of who was deleted, a receipt goes to the outbox."""
+        table, people = tables.stored, tables.ended
         async with self._database.transaction() as connection:
             for partition, sequence in sequences.items():
                 own = (table.c.store_id == store_id) & (table.c.partition == partition)
+                before = await connection.scalar(select(table.c.erased).where(own)) or 0
+                ended = (people.c.partition == partition) & (people.c.sequence > before) & (people.c.sequence <= sequence)
+                deleted = select(people.c.account_id, people.c.mpid, people.c.sequence).where(ended, people.c.into_mpid == 0)
+                receipts = [
+                    erasure_done(account_id, mpid, at, rows.get((account_id, mpid), 0), now_ms=now_ms)
+                    for account_id, mpid, at in await connection.execute(deleted)
+                ]
+                await self._outbox.add(connection, receipts, now_ms=now_ms)
                 await connection.execute(update(table).where(own).values(erased=sequence))
 
     async def forget_ended(self, *, before_ms: int) -> None:

@@ -27,6 +27,7 @@ from services.forwarder.connectors.directory import CONNECTORS, Connectors
 from services.forwarder.connectors.lines import PartnerLines
 from services.forwarder.delivery import Means
 from services.forwarder.dispatch import Dispatcher
+from services.forwarder.erasing import Erasing
 from services.forwarder.lookups import IdentityLookUp, MemberLists
 from services.forwarder.messages import DefinitionMessages, MembershipMessages, ProfileMessages
 from services.forwarder.settings import ForwarderSettings
@@ -86,7 +87,8 @@ async def assemble(app: App, settings: ForwarderSettings, *, connectors: Connect
     )
     definitions = DefinitionMessages(store, clock, dispatcher.wake, snapshots.wake)
     memberships = MembershipMessages(store, clock, dispatcher.wake, snapshots.wake)
-    profiles = ProfileMessages(store, clock, dispatcher.wake)
+    erasing = app.add(Erasing(store, clock, relay.wake, sweep_seconds=settings.sweep_seconds))
+    profiles = ProfileMessages(store, clock, dispatcher.wake, erasing.wake)
     app.add(Consumer(bus, DEFINITIONS, "forwarder-definitions", definitions.handle, service=settings.service))
     app.add(Consumer(bus, MEMBERSHIPS, "forwarder-memberships", memberships.handle, service=settings.service))
     app.add(Consumer(bus, EVENTS, "forwarder-profiles", profiles.handle, service=settings.service, filter_subjects=["muster.profiles.*"]))

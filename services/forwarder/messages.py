@@ -97,19 +97,23 @@ class MembershipMessages:
 
 
 class ProfileMessages:
-    """Lets members be looked at again whose identities changed."""
+    """Lets members be looked at again whose identities changed, and whoever was deleted, wherever a partner has them."""
 
-    def __init__(self, store: Store, clock: Clock, wake: Wake) -> None:
+    def __init__(self, store: Store, clock: Clock, wake: Wake, erasures_wanted: Callable[[], None]) -> None:
         self._store = store
         self._clock = clock
         self._wake = wake
+        self._erasures_wanted = erasures_wanted
 
     async def handle(self, messages: list[Message]) -> None:
         """Take whose identities changed; anything else about people is passed over."""
         changed: dict[int, set[int]] = {}
+        deleted: dict[int, set[int]] = {}
         for message in messages:
             fact = _parsed(ingest_facts.ProfileChanges, message)
             for change in fact.changes:
+                if change.deleted:
+                    deleted.setdefault(fact.account_id, set()).add(change.mpid)
                 if change.added_identities or change.removed_identities or change.merged_into or change.deleted:
                     people = changed.setdefault(fact.account_id, set())
                     people.add(change.mpid)
@@ -117,12 +121,23 @@ class ProfileMessages:
                         people.add(change.merged_into)
         if not changed:
             return
+        if deleted:
+            erased_ms = self._clock.now_ms()
+            self._wake(await self._store.write(lambda tx: _erase(tx, deleted, erased_ms)))
+            self._erasures_wanted()
         async with self._store.read() as tx:
             connected = await tx.connections.accounts()
         concerned = {account: people for account, people in changed.items() if account in connected}
         if concerned:
             now_ms = self._clock.now_ms()
             self._wake(await self._store.write(lambda tx: _mark(tx, concerned, now_ms)))
+
+
+async def _erase(tx: Tx, people: dict[int, set[int]], now_ms: int) -> set[int]:
+    woken: set[int] = set()
+    for account_id, mpids in sorted(people.items()):
+        woken |= await tx.erasures.begin(account_id, sorted(mpids), now_ms=now_ms)
+    return woken
 
 
 async def _mark(tx: Tx, people: dict[int, set[int]], now_ms: int) -> set[int]:

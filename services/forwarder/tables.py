@@ -184,6 +184,18 @@ deliveries = Table(
     sqlite_autoincrement=True,
 )
 
+# People who were deleted, of whom partners may still have something.
+erasures = Table(
+    "erasures",
+    metadata,
+    _id("account_id", primary_key=True),
+    _id("mpid", primary_key=True),
+    # Where they were, in words, and how many records.
+    Column("places", JSON, nullable=False),
+    Column("records", BigInteger, nullable=False),
+    ms_column("since"),
+)
+
 rejected_records = Table(
     "rejected_records",
     metadata,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from muster.forwarder.v1 import connection_pb2 as pb
+from muster.forwarder.v1 import forwarder_service_pb2
 from muster.ingest.v1 import identity_pb2
 
 from services.forwarder.connectors.base import Spec
@@ -12,6 +13,7 @@ from services.forwarder.domain.forms import Setting, SettingType, settings_of
 from services.forwarder.domain.identities import Kind
 from services.forwarder.stores.configurations import Configuration
 from services.forwarder.stores.deliveries import DeliveryRecord, Outcome, RejectedRecord
+from services.forwarder.stores.erasures import PartnerRecord
 
 _STATES = {
     State.SENDING: pb.CONNECTION_STATE_SENDING,
@@ -145,4 +147,21 @@ def _setting(line: Setting) -> pb.Setting:
         required=line.required,
         default_value=line.default,
         choices=line.choices,
+    )
+
+
+def partner_record(record: PartnerRecord) -> forwarder_service_pb2.PartnerRecord:
+    """What a partner has of a person."""
+    return forwarder_service_pb2.PartnerRecord(
+        connection_id=record.connection_id,
+        integration_key=record.integration_key,
+        audience_id=record.audience_id,
+        identities=[
+            forwarder_service_pb2.PartnerIdentity(
+                type=identity_pb2.IdentityType.ValueType(one.kind), encoding=one.encoding, value=one.value
+            )
+            for one in record.identities
+        ],
+        accept_time_ms=record.accept_time_ms,
+        refusal=record.refusal,
     )

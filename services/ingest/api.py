@@ -14,14 +14,16 @@ from muster.ingest.v1 import ingest_service_pb2_grpc as pb_grpc
 
 from services.chassis.auth import account_of
 from services.chassis.clock import Clock
-from services.chassis.errors import Invalid, Unimplemented
-from services.ingest.domain.identities import key_of, normal
-from services.ingest.domain.model import Batch, Fault, Faults, Identity
+from services.chassis.errors import Invalid
+from services.ingest.domain.identities import by_strength, key_of, normal
+from services.ingest.domain.model import Batch, Fault, Faults, Identity, IdentityType
+from services.ingest.erasures import Erasures
+from services.ingest.exports import Exports
 from services.ingest.inputs import Inputs
 from services.ingest.intake import Intake
 from services.ingest.people import People
 from services.ingest.protos import batch_from_proto
-from services.ingest.store import MergeRecord, Store
+from services.ingest.store import ErasureRecord, MergeRecord, Store
 
 Context = Any
 
@@ -29,11 +31,9 @@ Context = Any
 _STREAM_WINDOW = 32
 _CHUNK = 1_000
 _PAGE = 100
+_EXPORT_BYTES = 64 * 1024
 _NUMBER_MAX = 2**63 - 1
-
-
-class NotBuilt(Unimplemented):
-    """This version cannot do that."""
+_IDENTITY_TYPES: frozenset[int] = frozenset(IdentityType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +123,7 @@ class IdentityApi(pb_grpc.IdentityServiceServicer):
         for start in range(0, len(mpids), _CHUNK):
             profiles = await self._store.profiles(account_id, mpids[start : start + _CHUNK], list(request.types))
             if profiles:
-                yield pb.LookUpIdentitiesResponse(
-                    profiles=[
-                        pb.Profile(mpid=mpid, identities=[_identity_to_proto(one) for one in found]) for mpid, found in profiles.items()
-                    ]
-                )
+                yield pb.LookUpIdentitiesResponse(profiles=[_profile_to_proto(mpid, found) for mpid, found in profiles.items()])
 
     async def FindProfiles(self, request: pb.FindProfilesRequest, context: Context) -> pb.FindProfilesResponse:
         """The people of identities; an identity that nobody has is left out."""
@@ -154,20 +150,64 @@ class IdentityApi(pb_grpc.IdentityServiceServicer):
 
 
 class PrivacyApi(pb_grpc.PrivacyServiceServicer):
-    """Erasure and data-subject requests: not built."""
+    """Erasure and data-subject requests."""
+
+    def __init__(self, erasures: Erasures, exports: Exports) -> None:
+        self._erasures = erasures
+        self._exports = exports
 
     async def CreateErasure(self, request: pb.CreateErasureRequest, context: Context) -> pb.Erasure:
-        """Not built."""
-        raise NotBuilt("Erasure is not built yet.")
+        """Erase somebody, by MPID or by an identity."""
+        account_id = account_of(context)
+        if request.WhichOneof("subject") == "mpid":
+            if not request.mpid:
+                raise Invalid.of("mpid", "Nobody has the MPID 0; give the person's own.", "MISSING")
+            return self._to_proto(await self._erasures.create(account_id, mpid=request.mpid))
+        identity = normal(request.identity.type, request.identity.value)
+        if request.identity.type not in _IDENTITY_TYPES or identity is None:
+            raise Invalid.of("identity", "This names nobody; give a type and a value.", "MISSING")
+        return self._to_proto(await self._erasures.create(account_id, identity=identity))
 
     async def GetErasure(self, request: pb.GetErasureRequest, context: Context) -> pb.Erasure:
-        """Not built."""
-        raise NotBuilt("Erasure is not built yet.")
+        """An erasure with its receipts."""
+        return self._to_proto(await self._erasures.get(account_of(context), request.erasure_id))
+
+    async def ListErasures(self, request: pb.ListErasuresRequest, context: Context) -> pb.ListErasuresResponse:
+        """The erasures of the account, the latest first."""
+        size = request.page_size or _PAGE
+        found = await self._erasures.latest(account_of(context), before=_before(request.page_token), limit=size + 1)
+        token = str(found[size - 1].erasure_id) if len(found) > size else ""
+        return pb.ListErasuresResponse(erasures=[self._to_proto(record) for record in found[:size]], next_page_token=token)
 
     async def ExportProfile(self, request: pb.ExportProfileRequest, context: Context) -> AsyncIterator[pb.ExportProfileResponse]:
-        """Not built."""
-        raise NotBuilt("The export of a profile is not built yet.")
-        yield  # a handler of a stream is a generator
+        """All that is held of one person."""
+        waiting = b""
+        async for piece in self._exports.write(account_of(context), request.mpid):
+            waiting += piece
+            if len(waiting) > _EXPORT_BYTES:
+                yield pb.ExportProfileResponse(chunk=waiting)
+                waiting = b""
+        yield pb.ExportProfileResponse(chunk=waiting)
+
+    def _to_proto(self, record: ErasureRecord) -> pb.Erasure:
+        told = {receipt.service for receipt in record.receipts}
+        running = not record.finish_time_ms
+        return pb.Erasure(
+            erasure_id=record.erasure_id,
+            mpid=record.mpid,
+            state=pb.ERASURE_STATE_RUNNING if running else pb.ERASURE_STATE_FINISHED,
+            create_time_ms=record.create_time_ms,
+            finish_time_ms=record.finish_time_ms,
+            receipts=[
+                pb.ErasureReceipt(service=one.service, removed=one.removed, time_ms=one.time_ms, places=one.places)
+                for one in record.receipts
+            ],
+            waiting_for=[service for service in self._erasures.services if service not in told] if running else [],
+        )
+
+
+def _profile_to_proto(mpid: int, identities: Sequence[Identity]) -> pb.Profile:
+    return pb.Profile(mpid=mpid, identities=[_identity_to_proto(one) for one in by_strength(identities)])
 
 
 def _identity_to_proto(identity: Identity) -> identity_pb2.Identity:

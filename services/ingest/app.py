@@ -9,14 +9,19 @@ from muster.ingest.v1 import ingest_service_pb2_grpc as pb_grpc
 
 from services.chassis.app import App, run
 from services.chassis.bus import Bus
+from services.chassis.client import Tokens, channel
 from services.chassis.clock import Clock, SystemClock
+from services.chassis.consumer import Consumer
 from services.chassis.database import Database
 from services.chassis.migrations import Migrations
 from services.chassis.operations import add_operations
 from services.chassis.outbox import Outbox, Relay
 from services.chassis.server import GrpcServer
+from services.chassis.streams import ERASURES
 from services.ingest import tables
 from services.ingest.api import IdentityApi, IngestApi, PrivacyApi
+from services.ingest.erasures import Erasures
+from services.ingest.exports import Exports
 from services.ingest.housekeeping import Housekeeping
 from services.ingest.http import EventsApi, HttpServer
 from services.ingest.inputs import Inputs
@@ -28,6 +33,22 @@ from services.ingest.store import Store
 
 # Batches make many short-lived objects and no cycles: looking for cycles less often takes the peaks off the answers' times.
 _GC_THRESHOLD = 100_000
+
+
+class Lines:
+    """The lines to other services; a part of the app."""
+
+    def __init__(self, settings: IngestSettings) -> None:
+        self.evaluator = channel(settings.evaluator_address)
+        self.forwarder = channel(settings.forwarder_address)
+
+    async def start(self) -> None:
+        """Nothing to prepare: they connect when they are used."""
+
+    async def stop(self) -> None:
+        """Close them."""
+        await self.evaluator.close(None)
+        await self.forwarder.close(None)
 
 
 async def build(app: App, settings: IngestSettings) -> None:
@@ -47,13 +68,17 @@ def add_parts(app: App, settings: IngestSettings, clock: Clock) -> GrpcServer:
     resolver = Resolver(store, inputs.rules_of, cache_size=settings.identity_cache)
     outbox = Outbox(tables.outbox)
     intake = app.add(Intake(settings, store, resolver, inputs.rules_of, outbox, relay, bus, clock))
+    erasures = app.add(Erasures(settings, store, resolver, outbox, relay, bus, clock))
+    app.add(Consumer(bus, ERASURES, "ingest-erasures", erasures.handle, service=settings.service))
+    lines = app.add(Lines(settings))
+    exports = Exports(store, lines.evaluator, lines.forwarder, Tokens.from_settings(settings, clock), clock)
     people = People(settings, store, resolver, outbox, relay, clock)
     app.add(Housekeeping(store, inputs, clock))
     app.add(HttpServer(settings, EventsApi(inputs, intake, store, bus, clock)))
     server = app.add(GrpcServer(settings, clock))
     server.add(pb_grpc.add_IngestServiceServicer_to_server, IngestApi(inputs, intake, clock), "muster.ingest.v1.IngestService")
     server.add(pb_grpc.add_IdentityServiceServicer_to_server, IdentityApi(store, people), "muster.ingest.v1.IdentityService")
-    server.add(pb_grpc.add_PrivacyServiceServicer_to_server, PrivacyApi(), "muster.ingest.v1.PrivacyService")
+    server.add(pb_grpc.add_PrivacyServiceServicer_to_server, PrivacyApi(erasures, exports), "muster.ingest.v1.PrivacyService")
     add_operations(server, bus, settings, clock)
     return server
 

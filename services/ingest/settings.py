@@ -22,4 +22,8 @@ class IngestSettings(ServiceSettings):
     publish_seconds: float = Field(
         default=10, gt=0, description="How long a request waits for JetStream's acknowledgement before it is answered 503."
     )
+    erasing_services: tuple[str, ...] = Field(
+        default=("evaluator", "forwarder"),
+        description="The services whose receipts an erasure waits for: they have nothing any more.",
+    )
     identity_cache: int = Field(default=200_000, ge=0, description="How many identities are kept in memory.")

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.chassis.database import Database, add_up, insert_ignore, upsert
 from services.ingest.domain.model import Identity
 from services.ingest.domain.resolution import Held, Merge
-from services.ingest.tables import identities, merged, merges, revisions, seen
+from services.ingest.tables import erasures, identities, merged, merges, receipts, revisions, seen
 
 # PostgreSQL takes 32,767 parameters a statement, SQLite 32,766.
 _PARAMETERS = 10_000
@@ -35,6 +35,25 @@ class MergeRecord(Struct, frozen=True):
     create_time_ms: int
     undo_time_ms: int
     new_mpid: int
+
+
+class Receipt(Struct, frozen=True):
+    """What a service removed of somebody who was erased: how many records, and where."""
+
+    service: str
+    removed: int
+    places: tuple[str, ...]
+    time_ms: int
+
+
+class ErasureRecord(Struct, frozen=True):
+    """An erasure; `finish_time_ms` 0: it runs."""
+
+    erasure_id: int
+    mpid: int
+    create_time_ms: int
+    finish_time_ms: int
+    receipts: list[Receipt]
 
 
 class Store:
@@ -200,6 +219,67 @@ class Store:
         await connection.execute(undone)
         held = select(identities.c.mpid, identities.c.type, identities.c.value)
         return [Identity(type_, value) for _, (_, type_, value) in await self._held(connection, account_id, [new_mpid], held)]
+
+    # --- erasures
+
+    async def erase(self, connection: AsyncConnection, account_id: int, mpid: int) -> tuple[list[int], int]:
+        """Forget somebody who is one with nobody, and who was one with them. Returns all those MPIDs, and how many identities they had."""
+        mpids = [mpid]
+        ended = select(merged.c.mpid).where(merged.c.account_id == account_id, merged.c.into == mpid)
+        mpids += (await connection.execute(ended)).scalars()
+        removed = 0
+        for part in _parts(mpids, _PARAMETERS):
+            gone = delete(identities).where(identities.c.account_id == account_id, identities.c.mpid.in_(part))
+            removed += (await connection.execute(gone)).rowcount
+            await connection.execute(delete(merged).where(merged.c.account_id == account_id, merged.c.mpid.in_(part)))
+            of_them = or_(merges.c.mpid.in_(part), merges.c.into.in_(part), merges.c.new_mpid.in_(part))
+            await connection.execute(delete(merges).where(merges.c.account_id == account_id, of_them))
+        return mpids, removed
+
+    async def running_erasures(self, account_id: int, mpid: int) -> list[int]:
+        """The erasures of this person that run."""
+        mine = erasures.c.account_id == account_id, erasures.c.mpid == mpid, erasures.c.finish_time.is_(None)
+        async with self.database.read() as connection:
+            return list(await connection.scalars(select(erasures.c.id).where(*mine)))
+
+    async def add_erasure(self, connection: AsyncConnection, account_id: int, mpids: Sequence[int], removed: int, *, now_ms: int) -> int:
+        """A new erasure of somebody, the first, and who was one with them, of whom so many identities went; its number."""
+        row = {"account_id": account_id, "mpid": mpids[0], "mpids": [str(mpid) for mpid in mpids], "removed": removed}
+        entering = erasures.insert().values(**row, create_time=now_ms).returning(erasures.c.id)
+        return int((await connection.execute(entering)).scalar_one())
+
+    async def erasures_without(self, service: str) -> list[tuple[int, int, list[int], int]]:
+        """The erasures that run without a receipt of a service: number, account, MPIDs, and how many identities went."""
+        done = select(receipts.c.erasure_id).where(receipts.c.service == service)
+        query = select(erasures).where(erasures.c.finish_time.is_(None), erasures.c.id.not_in(done)).order_by(erasures.c.id)
+        async with self.database.read() as connection:
+            rows = await connection.execute(query)
+            return [(row.id, row.account_id, [int(mpid) for mpid in row.mpids], row.removed) for row in rows]
+
+    async def add_receipt(self, connection: AsyncConnection, erasure_id: int, receipt: Receipt) -> None:
+        """What a service removed. Of a service the first receipt counts."""
+        row = {"erasure_id": erasure_id, "service": receipt.service, "removed": receipt.removed}
+        row |= {"places": list(receipt.places), "create_time": receipt.time_ms}
+        await connection.execute(insert_ignore(receipts, keys=["erasure_id", "service"]), [row])
+
+    async def finish_erasure(self, connection: AsyncConnection, erasure_id: int, services: Collection[str], *, now_ms: int) -> bool:
+        """End an erasure that runs, if there are receipts of all these services; whether it did."""
+        told = select(func.count()).where(receipts.c.erasure_id == erasure_id, receipts.c.service.in_(services)).scalar_subquery()
+        ending = erasures.update().where(erasures.c.id == erasure_id, erasures.c.finish_time.is_(None), told == len(services))
+        return (await connection.execute(ending.values(finish_time=now_ms))).rowcount == 1
+
+    async def erasures(self, account_id: int, *, before: int, limit: int, erasure_id: int = 0) -> list[ErasureRecord]:
+        """Erasures of an account with their receipts, the latest first, from before the one of this number on; or just one."""
+        query = select(erasures).where(erasures.c.account_id == account_id, erasures.c.id < before).order_by(erasures.c.id.desc())
+        if erasure_id:
+            query = query.where(erasures.c.id == erasure_id)
+        async with self.database.read() as connection:
+            rows = list(await connection.execute(query.limit(limit)))
+            told = select(receipts).where(receipts.c.erasure_id.in_([row.id for row in rows])).order_by(receipts.c.create_time)
+            of: dict[int, list[Receipt]] = {row.id: [] for row in rows}
+            for receipt in await connection.execute(told):
+                of[receipt.erasure_id].append(Receipt(receipt.service, receipt.removed, tuple(receipt.places), receipt.create_time))
+        return [ErasureRecord(row.id, row.mpid, row.create_time, row.finish_time or 0, of[row.id]) for row in rows]
 
     # --- several processes of one database
 

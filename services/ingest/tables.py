@@ -1,8 +1,8 @@
-"""The tables of ingest: who is who, who is one with whom, what was sent before, and what is still to be published."""
+"""The tables of ingest: who is who, who is one with whom, who was erased, what was sent before, and what is still to be published."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, Table, Text
+from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, LargeBinary, SmallInteger, Table, Text
 
 from services.chassis.database import id_column, ms_column, new_metadata
 from services.chassis.outbox import outbox_table
@@ -65,6 +65,34 @@ revisions = Table(
     metadata,
     _id("account_id", primary_key=True),
     Column("revision", BigInteger, nullable=False),
+)
+
+# Who was erased, and what each service removed of them.
+erasures = Table(
+    "erasures",
+    metadata,
+    id_column(),
+    Column("account_id", BigInteger, nullable=False),
+    Column("mpid", BigInteger, nullable=False),
+    # With those who were one with that person, as texts: JSON numbers are not exact everywhere.
+    Column("mpids", JSON, nullable=False),
+    # How many identities went.
+    Column("removed", BigInteger, nullable=False),
+    ms_column("create_time"),
+    ms_column("finish_time", nullable=True),
+    Index(None, "account_id", "mpid"),
+    sqlite_autoincrement=True,
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("erasure_id", ForeignKey("erasures.id"), primary_key=True, autoincrement=False),
+    Column("service", Text, primary_key=True),
+    Column("removed", BigInteger, nullable=False),
+    # Names of places.
+    Column("places", JSON, nullable=False),
+    ms_column("create_time"),
 )
 
 # The keys of `domain.dedupe`, kept for the look-back and a day more.

@@ -25,6 +25,7 @@ SEED = """{"root": {"all": {"nodes": [
   {"criterion": {"event": {"match": {"type": "EVENT_TYPE_INSTALL"}, "when": {"last": {"count": 72, "unit": "DURATION_UNIT_HOUR"}}}}},
   {"criterion": {"event": {"match": {"type": "EVENT_TYPE_SESSION_START"}, "frequency": {"comparison": "COMPARISON_LESS", "value": "3"}}}}
 ]}}}"""
+EVERYONE = '{"root": {"everyone": {}}}'
 
 
 def make_workspace(live: Run) -> str:
@@ -305,3 +306,59 @@ def test_an_account_gets_rules_of_who_is_who(live: Run) -> None:
     assert live("account", "identities", "--rule", "email:many").exit_code == 2
     assert live("account", "identities", "--rule", "email", "--rule", "email").exit_code == 2
     assert "usual rules" in live("account", "identities", "--usual").err
+
+
+async def test_a_person_is_exported_and_erased_everywhere(live: Run, installation: Path, tmp_path: Path) -> None:
+    workspace = make_workspace(live)
+    made = live("input", "create", "Server", "--workspace", workspace, "--feed", "--json").document
+    audience = live(
+        "audience", "create", "All", "--workspace", workspace, "--definition", "-", "--activate", "--json", stdin=EVERYONE
+    ).document
+    known = devfile.read(installation)
+    assert known is not None
+    url, key = f"{known.http['ingest']}/v2/events", (made["input"]["api_key"], made["api_secret"])
+    event = {
+        "event_type": "custom_event",
+        "data": {"event_name": "Viewed", "custom_event_type": "other", "custom_attributes": {"price": 19.90}},
+    }
+    who = {"user_identities": {"customer_id": "hedy", "email": "hedy@example.com"}, "user_attributes": {"plan": "gold"}}
+    async with httpx2.AsyncClient(trust_env=False) as client:
+
+        async def accepted() -> bool:
+            return (await client.post(url, json={"environment": "production", "events": [event], **who}, auth=key)).status_code == 202
+
+        await eventually(accepted)
+    mpid = live("person", "find", "customer-id", "hedy", "--json").document["mpid"]
+    number = audience["audience_id"]
+
+    async def counted() -> bool:
+        return (await asyncio.to_thread(live, "audience", "members", number)).out.split() == [mpid]
+
+    await eventually(counted)
+    target = tmp_path / "hedy.json"
+    assert live("person", "export", "-o", target, "--", mpid).exit_code == 0
+    document = json.loads(target.read_text())
+    assert document["mpid"] == mpid
+    assert [(one["type"], one["value"]) for one in document["identities"]] == [("customer_id", "hedy"), ("email", "hedy@example.com")]
+    assert document["audience_ids"] == [number]
+    assert [(one["type"], one["name"], one["attributes"]) for one in document["events"]] == [("custom", "Viewed", {"price": 19.9})]
+    assert {"plan": {"string_value": "gold"}} in [one.get("set_attributes") for one in document["changes"]]
+    assert json.loads(live("person", "export", "--", mpid).out)["events"] == document["events"]
+
+    assert live("person", "erase").exit_code == 2
+    assert live("person", "erase", "--identity", "email", "hedy@example.com", stdin="n\n").exit_code == 1
+    erased = live("person", "erase", "--identity", "email", "hedy@example.com", "--yes", "--json")
+    assert erased.exit_code == 0, erased.err
+    (erasure,) = erased.document["erasures"]
+    assert (erasure["mpid"], erasure["state"]) == (mpid, "ERASURE_STATE_FINISHED")
+    assert {receipt["service"]: receipt["removed"] for receipt in erasure["receipts"]} == {
+        "ingest": "2",
+        "evaluator": "4",
+        "forwarder": "0",
+    }
+    assert live("person", "export", "--", mpid).exit_code == 1
+    assert live("audience", "members", number).out == ""
+    assert "hedy" not in live("person", "erasures").out
+    logs = await asyncio.to_thread(lambda: [path.read_text(errors="replace") for path in installation.rglob("*.log")])
+    assert logs
+    assert not any("hedy" in log for log in logs)

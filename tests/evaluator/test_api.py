@@ -13,6 +13,7 @@ import pytest
 from muster.definition.v1 import definition_pb2
 from muster.evaluator.v1 import evaluator_service_pb2 as pb
 from muster.evaluator.v1 import evaluator_service_pb2_grpc as rpc
+from muster.ingest.v1 import facts_pb2, identity_pb2
 
 from services.chassis import auth
 from services.chassis.app import running
@@ -314,3 +315,54 @@ async def test_how_far_an_answer_is_behind_is_the_age_of_the_oldest_that_waits(
         await home.until(lambda: len(home.follower.members[1]) == 22)
         moment = (await client.call("GetAudienceStatistics", request)).moment
         assert (moment.pending_messages, moment.lag_ms) == (0, 0)
+
+
+async def test_all_that_is_kept_of_a_person_comes_in_pages(home: Home, clock: ManualClock) -> None:
+    async with serving(home) as client:
+        await populated(home, clock)
+        for number in range(5):
+            await home.world.attributes(5, {"colour": None if number == 3 else f"red {number}"}, clock.now_ms() + number)
+        email = identity_pb2.Identity(type=identity_pb2.IDENTITY_TYPE_EMAIL, value="a@x.y")
+        for told in ({"added_identities": [email]}, {"removed_identities": [email]}):
+            await home.world.profiles([facts_pb2.ProfileChange(mpid=5, workspace_id=WORKSPACE, time_ms=clock.now_ms(), **told)])  # type: ignore[arg-type]
+
+        async def whole(size: int) -> tuple[list[Any], list[tuple[Any, int]], list[int], int]:
+            changes: list[Any] = []
+            events: list[tuple[Any, int]] = []
+            audiences: list[int] = []
+            pages, token = 0, ""
+            while True:
+                page = await client.call("ExportPerson", pb.ExportPersonRequest(mpid=5, page_size=size, page_token=token))
+                changes += list(page.changes)
+                kinds = page.events.kinds
+                events += [(kinds[kind].type, time) for kind, time in zip(page.events.kind_indexes, page.events.times_ms, strict=True)]
+                audiences += page.audience_ids
+                pages += 1
+                token = page.next_page_token
+                if not token:
+                    return changes, events, audiences, pages
+
+        async def complete() -> bool:
+            return len((await whole(0))[0]) == 7
+
+        await home.until(complete)
+        changes, events, audiences, pages = await whole(0)
+        assert [dict(change.set_attributes)["colour"].string_value for change in changes if change.set_attributes] == [
+            "red 0",
+            "red 1",
+            "red 2",
+            "red 4",
+        ]
+        assert [list(change.removed_attributes) for change in changes][3] == ["colour"]
+        assert [bool(change.added_identities) for change in changes][-2:] == [True, False]
+        assert list(changes[-1].removed_identities) == [email]
+        assert sorted(kind for kind, _ in events) == sorted([INSTALL, *[SESSION_START] * 3])
+        assert (audiences, pages) == ([], 2)
+        small = await whole(2)
+        assert (small[:3], small[3]) == ((changes, events, audiences), 4 + 3)
+        assert (await client.call("ExportPerson", pb.ExportPersonRequest(mpid=4))).audience_ids == [1]
+        assert not (await client.call("ExportPerson", pb.ExportPersonRequest(mpid=999))).changes
+        fault = await failure(client.call("ExportPerson", pb.ExportPersonRequest(mpid=5, page_token="events 1; 2")))
+        assert (fault.code, fault.violations[0].reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN")
+        # Another account has nobody.
+        assert not (await client.call("ExportPerson", pb.ExportPersonRequest(mpid=5), account_id=99)).changes

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from services.chassis.app import PartFailed
 from services.chassis.dead_letters import DeadLetters
 from services.chassis.partition import partition_of
-from services.chassis.streams import EVENTS
+from services.chassis.streams import ERASURES, EVENTS
 from services.evaluator import profiles, tables
 from services.evaluator.endings import Endings, messages_of, pieces_of
 from services.evaluator.event_rows import AttributeRow
@@ -121,6 +121,23 @@ async def test_a_deleted_person_is_gone_from_everywhere_and_comes_back_as_a_new_
         assert await evaluator.rounds.ask(ACCOUNT, lambda account: len(account.population.people)) == 1
         await erased(home, evaluator, clock)
         assert await left_of(home, evaluator, ANNA) == []
+        # A receipt for each of the two deletions, once the event store has nothing left: of an attribute and five events, and of one event.
+        await home.until(lambda: receipts(home, 2))
+        await home.world.delete(12345, now)  # nobody ever heard of
+        await erased(home, evaluator, clock)
+        await home.until(lambda: receipts(home, 3))
+    told = [(done.mpid, done.service, done.removed) for done in await receipts_of(home)]
+    assert told == [(ANNA, "evaluator", 5), (ANNA, "evaluator", 1), (12345, "evaluator", 0)]
+
+
+async def receipts_of(home: Home) -> list[facts_pb2.ErasureDone]:
+    last = (await home.bus.jetstream.stream_info(ERASURES)).state.last_seq
+    messages = [await home.bus.jetstream.get_msg(ERASURES, number) for number in range(1, last + 1)]
+    return [facts_pb2.ErasureDone.FromString(message.data or b"") for message in messages]
+
+
+async def receipts(home: Home, count: int) -> bool:
+    return len(await receipts_of(home)) == count
 
 
 async def test_a_crash_at_a_merge_loses_and_doubles_nothing(home: Home, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:

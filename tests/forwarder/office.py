@@ -26,7 +26,7 @@ from services.chassis.bus import Bus
 from services.chassis.client import channel
 from services.chassis.clock import SystemClock
 from services.chassis.errors import RpcFailure, from_rpc_error
-from services.chassis.streams import definitions_subject, memberships_subject, profiles_subject
+from services.chassis.streams import ERASURES, definitions_subject, memberships_subject, profiles_subject
 from services.forwarder.app import assemble
 from services.forwarder.connectors.directory import CONNECTORS
 from services.forwarder.settings import ForwarderSettings
@@ -163,6 +163,20 @@ class Office:
         change = ingest_facts.ProfileChange(mpid=mpid, added_identities=[identity_pb2.Identity(type=EMAIL, value=email)])
         fact = ingest_facts.ProfileChanges(batch_id=email, account_id=ACCOUNT, changes=[change])
         await self.bus.publish(profiles_subject(0), fact.SerializeToString(), message_id=f"{mpid}-{email}")
+
+    async def delete(self, mpid: int) -> None:
+        """Say that somebody is nobody any more."""
+        self.around.emails.pop(mpid, None)
+        fact = ingest_facts.ProfileChanges(
+            batch_id=f"gone-{mpid}", account_id=ACCOUNT, changes=[ingest_facts.ProfileChange(mpid=mpid, deleted=True)]
+        )
+        await self.bus.publish(profiles_subject(0), fact.SerializeToString(), message_id=f"gone-{mpid}")
+
+    async def receipts(self) -> list[ingest_facts.ErasureDone]:
+        """Of whom the forwarder said that they are gone."""
+        last = (await self.bus.jetstream.stream_info(ERASURES)).state.last_seq
+        messages = [await self.bus.jetstream.get_msg(ERASURES, number) for number in range(1, last + 1)]
+        return [ingest_facts.ErasureDone.FromString(message.data or b"") for message in messages]
 
     async def taken(self, stream: str, consumer: str) -> None:
         """Return once a consumer of the forwarder has acknowledged everything."""

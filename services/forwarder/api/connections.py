@@ -51,6 +51,11 @@ class ConnectionApi(rpc_grpc.ConnectionServiceServicer):
         self._relay = relay
         self._clock = clock
 
+    async def ExportPerson(self, request: rpc.ExportPersonRequest, context: Context) -> rpc.ExportPersonResponse:
+        async with self._store.read() as tx:
+            records = await tx.erasures.records(account_of(context), request.mpid)
+        return rpc.ExportPersonResponse(records=[translate.partner_record(record) for record in records])
+
     async def CreateConnection(self, request: rpc.CreateConnectionRequest, context: Context) -> pb.Connection:
         account_id = account_of(context)
 

@@ -15,6 +15,7 @@ from services.forwarder import tables
 from services.forwarder.stores.configurations import Configurations
 from services.forwarder.stores.connections import Connections
 from services.forwarder.stores.deliveries import Deliveries
+from services.forwarder.stores.erasures import Erasures
 from services.forwarder.stores.members import Audiences, Members
 
 T = TypeVar("T")
@@ -31,6 +32,7 @@ class Tx:
         self.audiences = Audiences(connection)
         self.members = Members(connection)
         self.deliveries = Deliveries(connection)
+        self.erasures = Erasures(connection)
 
     async def announce(self, facts: Sequence[Outgoing], *, now_ms: int) -> None:
         """Let these facts leave if and only if the transaction stays."""

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from muster.definition.v1 import definition_pb2 as _definition_pb2
+from muster.ingest.v1 import facts_pb2 as _facts_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -779,3 +780,68 @@ class InnerMembership(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InnerMembership: _TypeAlias = InnerMembership  # noqa: Y015
+
+@_typing.final
+class ExportPersonRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MPID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    mpid: _builtins.int
+    page_size: _builtins.int
+    """Up to so many events or changes a page; 0: 1,000."""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        mpid: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mpid", b"mpid", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportPersonRequest: _TypeAlias = ExportPersonRequest  # noqa: Y015
+
+@_typing.final
+class ExportPersonResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    AUDIENCE_IDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    MOMENT_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_facts_pb2.ProfileChange]:
+        """In the order in which it was told: first all changes, then all events."""
+
+    @_builtins.property
+    def events(self) -> _facts_pb2.EventBatch: ...
+    @_builtins.property
+    def audience_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """On the first page."""
+
+    @_builtins.property
+    def moment(self) -> Global___Moment: ...
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[_facts_pb2.ProfileChange] | None = ...,
+        events: _facts_pb2.EventBatch | None = ...,
+        audience_ids: _abc.Iterable[_builtins.int] | None = ...,
+        next_page_token: _builtins.str = ...,
+        moment: Global___Moment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "moment", b"moment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_ids", b"audience_ids", "changes", b"changes", "events", b"events", "moment", b"moment", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportPersonResponse: _TypeAlias = ExportPersonResponse  # noqa: Y015

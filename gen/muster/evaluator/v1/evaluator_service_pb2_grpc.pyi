@@ -44,6 +44,8 @@ class EvaluatorServiceStub:
     """Sizes as they change."""
     ExplainMembership: _grpc.UnaryUnaryMultiCallable[_evaluator_service_pb2.ExplainMembershipRequest, _evaluator_service_pb2.ExplainMembershipResponse]
     """Why a person is in an audience or not."""
+    ExportPerson: _grpc.UnaryUnaryMultiCallable[_evaluator_service_pb2.ExportPersonRequest, _evaluator_service_pb2.ExportPersonResponse]
+    """All that is kept of a person, in pages: what changed, what happened, in which audiences they are. Of nobody it is empty."""
 
 @_typing.type_check_only
 class EvaluatorServiceAsyncStub(EvaluatorServiceStub):
@@ -61,6 +63,8 @@ class EvaluatorServiceAsyncStub(EvaluatorServiceStub):
     """Sizes as they change."""
     ExplainMembership: _aio.UnaryUnaryMultiCallable[_evaluator_service_pb2.ExplainMembershipRequest, _evaluator_service_pb2.ExplainMembershipResponse]  # type: ignore[assignment]
     """Why a person is in an audience or not."""
+    ExportPerson: _aio.UnaryUnaryMultiCallable[_evaluator_service_pb2.ExportPersonRequest, _evaluator_service_pb2.ExportPersonResponse]  # type: ignore[assignment]
+    """All that is kept of a person, in pages: what changed, what happened, in which audiences they are. Of nobody it is empty."""
 
 class EvaluatorServiceServicer(metaclass=_abc_1.ABCMeta):
     """Who is in which audience: sizes, members, estimates and explanations. Every answer says for which instant it is true."""
@@ -117,5 +121,13 @@ class EvaluatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_evaluator_service_pb2.ExplainMembershipResponse, _abc.Awaitable[_evaluator_service_pb2.ExplainMembershipResponse]]:
         """Why a person is in an audience or not."""
+
+    @_abc_1.abstractmethod
+    def ExportPerson(
+        self,
+        request: _evaluator_service_pb2.ExportPersonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_evaluator_service_pb2.ExportPersonResponse, _abc.Awaitable[_evaluator_service_pb2.ExportPersonResponse]]:
+        """All that is kept of a person, in pages: what changed, what happened, in which audiences they are. Of nobody it is empty."""
 
 def add_EvaluatorServiceServicer_to_server(servicer: EvaluatorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -9,6 +9,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from muster.forwarder.v1 import connection_pb2 as _connection_pb2
+from muster.ingest.v1 import identity_pb2 as _identity_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -773,3 +774,106 @@ class RetryRejectedRecordsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryRejectedRecordsResponse: _TypeAlias = RetryRejectedRecordsResponse  # noqa: Y015
+
+@_typing.final
+class ExportPersonRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MPID_FIELD_NUMBER: _builtins.int
+    mpid: _builtins.int
+    def __init__(
+        self,
+        *,
+        mpid: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mpid", b"mpid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportPersonRequest: _TypeAlias = ExportPersonRequest  # noqa: Y015
+
+@_typing.final
+class ExportPersonResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartnerRecord]: ...
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___PartnerRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportPersonResponse: _TypeAlias = ExportPersonResponse  # noqa: Y015
+
+@_typing.final
+class PartnerRecord(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONNECTION_ID_FIELD_NUMBER: _builtins.int
+    INTEGRATION_KEY_FIELD_NUMBER: _builtins.int
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    IDENTITIES_FIELD_NUMBER: _builtins.int
+    ACCEPT_TIME_MS_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    connection_id: _builtins.int
+    integration_key: _builtins.str
+    audience_id: _builtins.int
+    accept_time_ms: _builtins.int
+    refusal: _builtins.str
+    """Why the partner refused the person, if it did."""
+    @_builtins.property
+    def identities(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartnerIdentity]:
+        """As the partner has them."""
+
+    def __init__(
+        self,
+        *,
+        connection_id: _builtins.int = ...,
+        integration_key: _builtins.str = ...,
+        audience_id: _builtins.int = ...,
+        identities: _abc.Iterable[Global___PartnerIdentity] | None = ...,
+        accept_time_ms: _builtins.int = ...,
+        refusal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_time_ms", b"accept_time_ms", "audience_id", b"audience_id", "connection_id", b"connection_id", "identities", b"identities", "integration_key", b"integration_key", "refusal", b"refusal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartnerRecord: _TypeAlias = PartnerRecord  # noqa: Y015
+
+@_typing.final
+class PartnerIdentity(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    type: _identity_pb2.IdentityType.ValueType
+    encoding: _builtins.str
+    """raw, md5, sha1 or sha256."""
+    value: _builtins.str
+    def __init__(
+        self,
+        *,
+        type: _identity_pb2.IdentityType.ValueType = ...,
+        encoding: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding", "type", b"type", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartnerIdentity: _TypeAlias = PartnerIdentity  # noqa: Y015

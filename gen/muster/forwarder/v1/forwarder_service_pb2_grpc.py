@@ -430,6 +430,11 @@ class ConnectionServiceStub:
                 request_serializer=muster_dot_forwarder_dot_v1_dot_forwarder__service__pb2.RetryRejectedRecordsRequest.SerializeToString,
                 response_deserializer=muster_dot_forwarder_dot_v1_dot_forwarder__service__pb2.RetryRejectedRecordsResponse.FromString,
                 _registered_method=True)
+        self.ExportPerson = channel.unary_unary(
+                '/muster.forwarder.v1.ConnectionService/ExportPerson',
+                request_serializer=muster_dot_forwarder_dot_v1_dot_forwarder__service__pb2.ExportPersonRequest.SerializeToString,
+                response_deserializer=muster_dot_forwarder_dot_v1_dot_forwarder__service__pb2.ExportPersonResponse.FromString,
+                _registered_method=True)
 
 
 class ConnectionServiceServicer:
@@ -512,6 +517,13 @@ class ConnectionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportPerson(self, request, context):
+        """What partners have of a person, as they last accepted it, and what they refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ConnectionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -574,6 +586,11 @@ def add_ConnectionServiceServicer_to_server(servicer, server):
                     servicer.RetryRejectedRecords,
                     request_deserializer=muster_dot_forwarder_dot_v1_dot_forwarder__service__pb2.RetryRejectedRecordsRequest.FromString,
                     response_serializer=muster_dot_forwarder_dot_v1_dot_forwarder__service__pb2.RetryRejectedRecordsResponse.SerializeToString,
+            ),
+            'ExportPerson': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportPerson,
+                    request_deserializer=muster_dot_forwarder_dot_v1_dot_forwarder__service__pb2.ExportPersonRequest.FromString,
+                    response_serializer=muster_dot_forwarder_dot_v1_dot_forwarder__service__pb2.ExportPersonResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -901,6 +918,33 @@ class ConnectionService:
             '/muster.forwarder.v1.ConnectionService/RetryRejectedRecords',
             muster_dot_forwarder_dot_v1_dot_forwarder__service__pb2.RetryRejectedRecordsRequest.SerializeToString,
             muster_dot_forwarder_dot_v1_dot_forwarder__service__pb2.RetryRejectedRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportPerson(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.forwarder.v1.ConnectionService/ExportPerson',
+            muster_dot_forwarder_dot_v1_dot_forwarder__service__pb2.ExportPersonRequest.SerializeToString,
+            muster_dot_forwarder_dot_v1_dot_forwarder__service__pb2.ExportPersonResponse.FromString,
             options,
             channel_credentials,
             insecure,

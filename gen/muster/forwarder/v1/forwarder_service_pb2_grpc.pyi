@@ -135,6 +135,8 @@ class ConnectionServiceStub:
     ListDeliveries: _grpc.UnaryUnaryMultiCallable[_forwarder_service_pb2.ListDeliveriesRequest, _forwarder_service_pb2.ListDeliveriesResponse]
     ListRejectedRecords: _grpc.UnaryUnaryMultiCallable[_forwarder_service_pb2.ListRejectedRecordsRequest, _forwarder_service_pb2.ListRejectedRecordsResponse]
     RetryRejectedRecords: _grpc.UnaryUnaryMultiCallable[_forwarder_service_pb2.RetryRejectedRecordsRequest, _forwarder_service_pb2.RetryRejectedRecordsResponse]
+    ExportPerson: _grpc.UnaryUnaryMultiCallable[_forwarder_service_pb2.ExportPersonRequest, _forwarder_service_pb2.ExportPersonResponse]
+    """What partners have of a person, as they last accepted it, and what they refused."""
 
 @_typing.type_check_only
 class ConnectionServiceAsyncStub(ConnectionServiceStub):
@@ -157,6 +159,8 @@ class ConnectionServiceAsyncStub(ConnectionServiceStub):
     ListDeliveries: _aio.UnaryUnaryMultiCallable[_forwarder_service_pb2.ListDeliveriesRequest, _forwarder_service_pb2.ListDeliveriesResponse]  # type: ignore[assignment]
     ListRejectedRecords: _aio.UnaryUnaryMultiCallable[_forwarder_service_pb2.ListRejectedRecordsRequest, _forwarder_service_pb2.ListRejectedRecordsResponse]  # type: ignore[assignment]
     RetryRejectedRecords: _aio.UnaryUnaryMultiCallable[_forwarder_service_pb2.RetryRejectedRecordsRequest, _forwarder_service_pb2.RetryRejectedRecordsResponse]  # type: ignore[assignment]
+    ExportPerson: _aio.UnaryUnaryMultiCallable[_forwarder_service_pb2.ExportPersonRequest, _forwarder_service_pb2.ExportPersonResponse]  # type: ignore[assignment]
+    """What partners have of a person, as they last accepted it, and what they refused."""
 
 class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Audiences at partners."""
@@ -248,5 +252,13 @@ class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _forwarder_service_pb2.RetryRejectedRecordsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_forwarder_service_pb2.RetryRejectedRecordsResponse, _abc.Awaitable[_forwarder_service_pb2.RetryRejectedRecordsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ExportPerson(
+        self,
+        request: _forwarder_service_pb2.ExportPersonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_forwarder_service_pb2.ExportPersonResponse, _abc.Awaitable[_forwarder_service_pb2.ExportPersonResponse]]:
+        """What partners have of a person, as they last accepted it, and what they refused."""
 
 def add_ConnectionServiceServicer_to_server(servicer: ConnectionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

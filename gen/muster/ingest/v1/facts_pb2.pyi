@@ -303,3 +303,41 @@ class ProfileChange(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProfileChange: _TypeAlias = ProfileChange  # noqa: Y015
+
+@_typing.final
+class ErasureDone(_message.Message):
+    """ERASURES, subject `muster.erasures.<account>`: a service has nothing any more of somebody who was deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    MPID_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    TIME_MS_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.int
+    mpid: _builtins.int
+    service: _builtins.str
+    removed: _builtins.int
+    """As in ErasureReceipt."""
+    time_ms: _builtins.int
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.int = ...,
+        mpid: _builtins.int = ...,
+        service: _builtins.str = ...,
+        removed: _builtins.int = ...,
+        places: _abc.Iterable[_builtins.str] | None = ...,
+        time_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "mpid", b"mpid", "places", b"places", "removed", b"removed", "service", b"service", "time_ms", b"time_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasureDone: _TypeAlias = ErasureDone  # noqa: Y015

@@ -374,6 +374,11 @@ class PrivacyServiceStub:
                 request_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.GetErasureRequest.SerializeToString,
                 response_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.Erasure.FromString,
                 _registered_method=True)
+        self.ListErasures = channel.unary_unary(
+                '/muster.ingest.v1.PrivacyService/ListErasures',
+                request_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.ListErasuresRequest.SerializeToString,
+                response_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.ListErasuresResponse.FromString,
+                _registered_method=True)
         self.ExportProfile = channel.unary_stream(
                 '/muster.ingest.v1.PrivacyService/ExportProfile',
                 request_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.ExportProfileRequest.SerializeToString,
@@ -386,7 +391,9 @@ class PrivacyServiceServicer:
     """
 
     def CreateErasure(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Somebody is nobody from now on: everything that Muster has of the person goes, here at once, in other services and at partners shortly
+        after. The answer is the receipt as far as it is written; GetErasure has the rest.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -397,8 +404,16 @@ class PrivacyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListErasures(self, request, context):
+        """The latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportProfile(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """All that is held of one person, as one JSON document.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -415,6 +430,11 @@ def add_PrivacyServiceServicer_to_server(servicer, server):
                     servicer.GetErasure,
                     request_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.GetErasureRequest.FromString,
                     response_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.Erasure.SerializeToString,
+            ),
+            'ListErasures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListErasures,
+                    request_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.ListErasuresRequest.FromString,
+                    response_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.ListErasuresResponse.SerializeToString,
             ),
             'ExportProfile': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportProfile,
@@ -477,6 +497,33 @@ class PrivacyService:
             '/muster.ingest.v1.PrivacyService/GetErasure',
             muster_dot_ingest_dot_v1_dot_ingest__service__pb2.GetErasureRequest.SerializeToString,
             muster_dot_ingest_dot_v1_dot_ingest__service__pb2.Erasure.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListErasures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.ingest.v1.PrivacyService/ListErasures',
+            muster_dot_ingest_dot_v1_dot_ingest__service__pb2.ListErasuresRequest.SerializeToString,
+            muster_dot_ingest_dot_v1_dot_ingest__service__pb2.ListErasuresResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -150,8 +150,14 @@ class PrivacyServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PrivacyServiceAsyncStub: ...
     CreateErasure: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.CreateErasureRequest, _ingest_service_pb2.Erasure]
+    """Somebody is nobody from now on: everything that Muster has of the person goes, here at once, in other services and at partners shortly
+    after. The answer is the receipt as far as it is written; GetErasure has the rest.
+    """
     GetErasure: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.GetErasureRequest, _ingest_service_pb2.Erasure]
+    ListErasures: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.ListErasuresRequest, _ingest_service_pb2.ListErasuresResponse]
+    """The latest first."""
     ExportProfile: _grpc.UnaryStreamMultiCallable[_ingest_service_pb2.ExportProfileRequest, _ingest_service_pb2.ExportProfileResponse]
+    """All that is held of one person, as one JSON document."""
 
 @_typing.type_check_only
 class PrivacyServiceAsyncStub(PrivacyServiceStub):
@@ -159,8 +165,14 @@ class PrivacyServiceAsyncStub(PrivacyServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateErasure: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.CreateErasureRequest, _ingest_service_pb2.Erasure]  # type: ignore[assignment]
+    """Somebody is nobody from now on: everything that Muster has of the person goes, here at once, in other services and at partners shortly
+    after. The answer is the receipt as far as it is written; GetErasure has the rest.
+    """
     GetErasure: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.GetErasureRequest, _ingest_service_pb2.Erasure]  # type: ignore[assignment]
+    ListErasures: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ListErasuresRequest, _ingest_service_pb2.ListErasuresResponse]  # type: ignore[assignment]
+    """The latest first."""
     ExportProfile: _aio.UnaryStreamMultiCallable[_ingest_service_pb2.ExportProfileRequest, _ingest_service_pb2.ExportProfileResponse]  # type: ignore[assignment]
+    """All that is held of one person, as one JSON document."""
 
 class PrivacyServiceServicer(metaclass=_abc_1.ABCMeta):
     """Erasure and data-subject requests."""
@@ -170,7 +182,10 @@ class PrivacyServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _ingest_service_pb2.CreateErasureRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_ingest_service_pb2.Erasure, _abc.Awaitable[_ingest_service_pb2.Erasure]]: ...
+    ) -> _typing.Union[_ingest_service_pb2.Erasure, _abc.Awaitable[_ingest_service_pb2.Erasure]]:
+        """Somebody is nobody from now on: everything that Muster has of the person goes, here at once, in other services and at partners shortly
+        after. The answer is the receipt as far as it is written; GetErasure has the rest.
+        """
 
     @_abc_1.abstractmethod
     def GetErasure(
@@ -180,10 +195,19 @@ class PrivacyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ingest_service_pb2.Erasure, _abc.Awaitable[_ingest_service_pb2.Erasure]]: ...
 
     @_abc_1.abstractmethod
+    def ListErasures(
+        self,
+        request: _ingest_service_pb2.ListErasuresRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.ListErasuresResponse, _abc.Awaitable[_ingest_service_pb2.ListErasuresResponse]]:
+        """The latest first."""
+
+    @_abc_1.abstractmethod
     def ExportProfile(
         self,
         request: _ingest_service_pb2.ExportProfileRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_ingest_service_pb2.ExportProfileResponse], _abc.AsyncIterator[_ingest_service_pb2.ExportProfileResponse]]: ...
+    ) -> _typing.Union[_abc.Iterator[_ingest_service_pb2.ExportProfileResponse], _abc.AsyncIterator[_ingest_service_pb2.ExportProfileResponse]]:
+        """All that is held of one person, as one JSON document."""
 
 def add_PrivacyServiceServicer_to_server(servicer: PrivacyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
