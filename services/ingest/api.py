@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +17,13 @@ from services.ingest.domain.identities import by_strength, key_of, normal
 from services.ingest.domain.model import Batch, Fault, Faults, Identity, IdentityType
 from services.ingest.erasures import Erasures
 from services.ingest.exports import Exports
+from services.ingest.in_order import answers
 from services.ingest.inputs import Inputs
 from services.ingest.intake import Intake
 from services.ingest.people import People
 from services.ingest.protos import batch_from_proto
 from services.ingest.store import ErasureRecord, MergeRecord, Store
+from services.ingest.table_api import Tables
 
 Context = Any
 
@@ -50,6 +50,7 @@ class IngestApi(pb_grpc.IngestServiceServicer):
         self._inputs = inputs
         self._intake = intake
         self._clock = clock
+        self._tables = Tables(inputs, intake, clock)
 
     async def IngestBatches(self, request: pb.IngestBatchesRequest, context: Context) -> pb.IngestBatchesResponse:
         """Keep the good batches, name the bad ones."""
@@ -61,37 +62,22 @@ class IngestApi(pb_grpc.IngestServiceServicer):
     ) -> AsyncIterator[pb.StreamBatchesResponse]:
         """An answer for each request, in their order: `accepted_events` counts the stream so far, the faults are this request's."""
         account_id = account_of(context)
-        coming: asyncio.Queue[asyncio.Future[_Outcome] | None] = asyncio.Queue(_STREAM_WINDOW)
-        begun: deque[asyncio.Future[_Outcome]] = deque()
 
-        async def take() -> None:
-            try:
-                async for request in request_iterator:
-                    ingesting = self._ingest(account_id, request.input_id, request.batches, patient=True)
-                    begun.append(asyncio.create_task(ingesting, name="stream request"))
-                    await coming.put(begun[-1])
-                await coming.put(None)
-            except Exception as error:
-                # What came before is answered first.
-                begun.append(asyncio.get_running_loop().create_future())
-                begun[-1].set_exception(error)
-                await coming.put(begun[-1])
+        async def ingest(request: pb.StreamBatchesRequest) -> _Outcome:
+            return await self._ingest(account_id, request.input_id, request.batches, patient=True)
 
-        taking = asyncio.create_task(take(), name="stream")
         acknowledged = events = 0
-        try:
-            while (ingesting := await coming.get()) is not None:
-                outcome = await ingesting
-                begun.popleft()
-                acknowledged += 1
-                events += outcome.events
-                yield pb.StreamBatchesResponse(
-                    acknowledged_requests=acknowledged, accepted_events=events, faults=_to_protos(outcome.faults)
-                )
-        finally:
-            taking.cancel()
-            for ingesting in begun:
-                ingesting.cancel()
+        async for outcome in answers(request_iterator, ingest, window=_STREAM_WINDOW):
+            acknowledged += 1
+            events += outcome.events
+            yield pb.StreamBatchesResponse(acknowledged_requests=acknowledged, accepted_events=events, faults=_to_protos(outcome.faults))
+
+    async def IngestTable(
+        self, request_iterator: AsyncIterator[pb.IngestTableRequest], context: Context
+    ) -> AsyncIterator[pb.IngestTableResponse]:
+        """Keep the good rows, name the bad ones."""
+        async for answer in self._tables.answers(account_of(context), request_iterator):
+            yield answer
 
     async def _ingest(self, account_id: int, input_id: int, sent: Sequence[Any], *, patient: bool) -> _Outcome:
         input = self._inputs.of_account(account_id, input_id)

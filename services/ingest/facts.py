@@ -15,7 +15,7 @@ from services.ingest.domain.model import Change, Context, Event, Identity, Value
 from services.ingest.inputs import Input
 
 # A message holds 1 MB at most; one batch more than this still fits.
-_PIECE_BYTES = 400_000
+PIECE_BYTES = 400_000
 _ROW_BYTES = 40
 
 
@@ -51,7 +51,7 @@ class Facts:
         """Events of one person, from one input."""
         size = sum(_ROW_BYTES + len(event.details) * (1 if event.details.isascii() else 3) + len(event.name) for event in events)
         pieces = self._events.setdefault(self._key(input.account_id, mpid), [])
-        if not pieces or pieces[-1].size + size > _PIECE_BYTES:
+        if not pieces or pieces[-1].size + size > PIECE_BYTES:
             pieces.append(_Piece())
         piece = pieces[-1]
         piece.size += size
@@ -129,7 +129,7 @@ class Facts:
             start, size = 0, 0
             for end, change in enumerate(changes, 1):
                 size += change.ByteSize() + 8
-                if size < _PIECE_BYTES and end < len(changes):
+                if size < PIECE_BYTES and end < len(changes):
                     continue
                 fact = facts_pb2.ProfileChanges(
                     batch_id=uuid4().hex,

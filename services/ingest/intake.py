@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,16 +22,21 @@ from services.ingest.domain import dedupe
 from services.ingest.domain.identities import Rules, key_of
 from services.ingest.domain.model import Batch, Change, Identity
 from services.ingest.domain.resolution import Person
+from services.ingest.domain.table import Table
 from services.ingest.facts import Facts
 from services.ingest.inputs import Input
 from services.ingest.resolver import Resolved, Resolver
 from services.ingest.settings import IngestSettings
 from services.ingest.store import Store
+from services.ingest.table_facts import ResolvedTable, messages_of
+from services.ingest.table_round import KeptTable, not_sent_before
 
 log = logs.get(__name__)
 
 # Rounds whose messages are on their way while the next waits. More is no faster: the relay takes all that is there.
 _ROUNDS_IN_FLIGHT = 2
+# Tables that are on their way at once; each is as much work as some hundred batches.
+_TABLES_AT_ONCE = 4
 
 RulesOf = Callable[[int], Rules]
 
@@ -50,12 +55,13 @@ class Stopping(Unavailable):
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """The batches of a request and who waits for them."""
+    """The batches of a request, or its table, and who waits for them."""
 
     input: Input
     batches: Sequence[Batch]
     size: int
     done: asyncio.Future[None]
+    table: Table | None = None
 
     def succeed(self) -> None:
         if not self.done.done():
@@ -117,6 +123,7 @@ class Intake:
         self._room = asyncio.Event()
         self._room.set()
         self._in_flight = asyncio.Semaphore(_ROUNDS_IN_FLIGHT)
+        self._tables = asyncio.Semaphore(_TABLES_AT_ONCE)
         self._publishing: set[asyncio.Task[None]] = set()
         self._away = False
         self._stopping = False
@@ -129,6 +136,16 @@ class Intake:
         `patient` waits for room in the queue instead of raising QueueFull.
         """
         size = sum(1 + len(batch.events) for batch in batches)
+        await self._enqueue(_Waiting(input, batches, size, asyncio.get_running_loop().create_future()), patient=patient)
+
+    async def submit_table(self, input: Input, table: Table) -> None:
+        """The same for a table, which waits for its turn among the tables."""
+        async with self._tables:
+            # It takes no room of the others: nobody is refused because much is imported.
+            await self._enqueue(_Waiting(input, (), 0, asyncio.get_running_loop().create_future(), table), patient=True)
+
+    async def _enqueue(self, waiting: _Waiting, *, patient: bool) -> None:
+        size = waiting.size
         while self._queued and self._queued + size > self._settings.queue_events:
             if not patient:
                 raise QueueFull("Too many events are waiting.")
@@ -137,7 +154,6 @@ class Intake:
         if self._stopping:
             raise Stopping("The service is about to stop.")
         self._check_bus()
-        waiting = _Waiting(input, batches, size, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._queued += size
         self._work.set()
@@ -242,15 +258,30 @@ class Intake:
         now_ms = self._clock.now_ms()
         round_ = _Round()
         kept = await self._not_sent_before(connection, taken, now_ms)
-        if not kept:
+        tables = [
+            table
+            for waiting in taken
+            if waiting.table and (table := await not_sent_before(connection, self._store, waiting.input, waiting.table, now_ms))
+        ]
+        if not kept and not tables:
             return round_
         facts = Facts(partitions=self._settings.partitions, receive_time_ms=now_ms)
-        for account_id, of_account in _by_account(kept).items():
-            round_.resolved.append(await self._resolve(connection, account_id, of_account, now_ms))
-            _tell_all(facts, of_account, round_.resolved[-1], now_ms)
+        resolved_tables: list[ResolvedTable] = []
+        accounts = {one.input.account_id for one in kept} | {table.input.account_id for table in tables}
+        for account_id in sorted(accounts):
+            of_account = [one for one in kept if one.input.account_id == account_id]
+            of_tables = [table for table in tables if table.input.account_id == account_id]
+            in_tables: list[_Kept] = []
+            for table in of_tables:
+                known = await self._resolver.remembered(connection, account_id, table.keys)
+                in_tables += [_Kept(table.input, *asked, []) for asked in table.ask(known, self._rules_of(account_id), now_ms)]
+            round_.resolved.append(await self._resolve(connection, account_id, [*of_account, *in_tables], now_ms))
+            resolved_tables += _tell_all(facts, of_account, of_tables, in_tables, round_.resolved[-1], now_ms)
         messages = facts.outgoing()
+        for one in resolved_tables:
+            messages += await asyncio.to_thread(messages_of, one, partitions=self._settings.partitions, receive_time_ms=now_ms)
         await self._outbox.add(connection, messages, now_ms=now_ms)
-        round_.batches, round_.messages = len(kept), len(messages)
+        round_.batches, round_.messages = len(kept) + len(tables), len(messages)
         return round_
 
     async def _not_sent_before(self, connection: AsyncConnection, taken: Sequence[_Waiting], now_ms: int) -> list[_Kept]:
@@ -268,7 +299,7 @@ class Intake:
             ids = dedupe.event_ids(input.account_id, input.input_id, batch, keys)
             named = batch.identities
             if len(named) > 1 and (rules := self._rules_of(input.account_id)).priority:
-                named = rules.sorted(named)
+                named = rules.in_order(named, lambda one: one.type)
             person = Person(batch.mpid, [one.type for one in named], [key_of(input.account_id, one) for one in named])
             kept.append(_Kept(input, batch, named, person, ids))
             keys_of.append(keys)
@@ -289,31 +320,31 @@ class Intake:
         return await self._resolver.resolve(connection, account_id, people, named, inputs, now_ms=now_ms)
 
 
-def _by_account(kept: Iterable[_Kept]) -> dict[int, list[_Kept]]:
-    found: dict[int, list[_Kept]] = {}
-    for one in kept:
-        found.setdefault(one.input.account_id, []).append(one)
-    return found
-
-
 def _request_key(input: Input, batch: Batch) -> bytes:
     return dedupe.request_key(input.account_id, input.input_id, batch.request_id) if batch.request_id else b""
 
 
-def _tell_all(facts: Facts, kept: Sequence[_Kept], resolved: Resolved, now_ms: int) -> None:
-    """What the batches say, and what became of people and their identities."""
+def _tell_all(
+    facts: Facts, kept: Sequence[_Kept], tables: Sequence[KeptTable], in_tables: Sequence[_Kept], resolved: Resolved, now_ms: int
+) -> list[ResolvedTable]:
+    """What the batches say, and what became of people and their identities; the tables with who their rows are about."""
     decision = resolved.decision
     gained = decision.added | {key: after for key, (_, after) in decision.moved.items()}
-    for one, mpid in zip(kept, decision.mpids, strict=True):
+    mpids = iter(decision.mpids)
+    for one, mpid in zip(kept, mpids, strict=False):
         _tell(facts, one, mpid, gained)
+    into = {merge.mpid: merge.into for merge in decision.merges}
+    done = [table.resolved(mpids, gained, into) for table in tables]
     lost = [(decision.removed[key], identity) for key, identity in resolved.removed.items()]
     if decision.moved:
-        named = {key: identity for one in kept for key, identity in zip(one.person.keys, one.identities, strict=True)}
+        everybody = [*kept, *in_tables]
+        named = {key: identity for one in everybody for key, identity in zip(one.person.keys, one.identities, strict=True)}
         lost += [(before, named[key]) for key, (before, _) in decision.moved.items()]
     for mpid, identity in lost:
         facts.add_removed(resolved.account_id, mpid, [identity], time_ms=now_ms)
     for merge in decision.merges:
         facts.add_merge(resolved.account_id, merge.mpid, merge.into, time_ms=now_ms)
+    return done
 
 
 def _tell(facts: Facts, one: _Kept, mpid: int, gained: dict[bytes, int]) -> None:

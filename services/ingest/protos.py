@@ -12,6 +12,7 @@ from muster.ingest.v1 import event_pb2, identity_pb2
 from services.ingest.domain import identities
 from services.ingest.domain.limits import BATCH_MAX_BYTES, ID_MAX, NAME_MAX, PRODUCTS_MAX, VALUE_MAX
 from services.ingest.domain.model import (
+    NAMED_EVENTS,
     Attribution,
     Batch,
     Change,
@@ -28,17 +29,6 @@ from services.ingest.domain.model import (
 )
 from services.ingest.domain.values import attributes_of, details_json, instant, number, place, short
 
-_NAMED: set[int] = {
-    EventType.CUSTOM,
-    EventType.SCREEN_VIEW,
-    EventType.COMMERCE,
-    EventType.PUSH,
-    EventType.APPLICATION_STATE,
-    EventType.BREADCRUMB,
-    EventType.PROFILE,
-    EventType.USER_ATTRIBUTE_CHANGE,
-    EventType.USER_IDENTITY_CHANGE,
-}
 _TYPES: frozenset[int] = frozenset(EventType)
 _IDENTITY_TYPES: frozenset[int] = frozenset(IdentityType)
 
@@ -100,7 +90,7 @@ def _identities(sent: event_pb2.Batch, faults: Faults) -> list[Identity]:
 def _event(sent: event_pb2.Event, batch_ms: int, now_ms: int, faults: Faults) -> Event:
     if sent.type not in _TYPES:
         faults.add("type", "is not a type of event", Reason.UNKNOWN_EVENT_TYPE)
-    elif sent.type in _NAMED and not sent.name:
+    elif sent.type in NAMED_EVENTS and not sent.name:
         faults.add("name", "is missing", Reason.MISSING)
     location = sent.location
     if sent.HasField("location") and not (-90 <= location.latitude <= 90 and -180 <= location.longitude <= 180):

@@ -7,7 +7,7 @@ an MPID that ended is told again of the right person by the evaluator.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -116,6 +116,12 @@ class Resolver:
         if moved or decision.removed or decision.merges:
             resolved.owners |= moved
             resolved.revision = await store.revise(connection, account_id)
+
+    async def remembered(self, connection: AsyncConnection, account_id: int, keys: Iterable[bytes]) -> dict[bytes, int]:
+        """Whose identities of an account are, of those that are in memory."""
+        await self._store.lock_account(connection, account_id)
+        memory = await self._memory(connection, account_id)
+        return self._cache.look_up(keys, memory.epoch)[0]
 
     def committed(self, resolved: Resolved) -> None:
         """Keep what a transaction made, now that it is committed."""

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from msgspec import Struct
-from sqlalchemy import ARRAY, BigInteger, Select, and_, bindparam, delete, func, or_, select
+from sqlalchemy import ARRAY, BigInteger, Select, and_, bindparam, delete, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.chassis.database import Database, add_up, insert_ignore, upsert
@@ -16,10 +16,23 @@ from services.ingest.domain.model import Identity
 from services.ingest.domain.resolution import Held, Merge
 from services.ingest.tables import erasures, identities, merged, merges, receipts, revisions, seen
 
-# PostgreSQL takes 32,767 parameters a statement, SQLite 32,766.
-_PARAMETERS = 10_000
+# A statement that looks for more at once takes longer for each, and PostgreSQL has bounds.
+_PARAMETERS = 1_000
 # How many locks the people of an account share, on PostgreSQL.
 _PEOPLE_LOCKS = 64
+
+# Of SQLite: all keys as one parameter, which it takes apart itself. A third of the time of a parameter for each.
+_SQLITE_OWNERS = text(
+    "WITH RECURSIVE place(at) AS (SELECT 1 UNION ALL SELECT at + 16 FROM place WHERE at + 16 < length(:keys)) "
+    'SELECT key, coalesce(merged."into", identities.mpid) FROM identities '
+    "LEFT JOIN merged ON merged.account_id = identities.account_id AND merged.mpid = identities.mpid "
+    "WHERE key IN (SELECT substr(:keys, at, 16) FROM place)"
+)
+_SQLITE_REMEMBER = text(
+    "WITH RECURSIVE place(at) AS (SELECT 1 UNION ALL SELECT at + 16 FROM place WHERE at + 16 < length(:keys)) "
+    "INSERT INTO seen (key, seen_time) SELECT substr(:keys, at, 16), :seen_time FROM place WHERE true "
+    "ON CONFLICT DO NOTHING RETURNING key"
+)
 
 T = TypeVar("T")
 
@@ -67,9 +80,12 @@ class Store:
     async def remember(self, connection: AsyncConnection, keys: Iterable[bytes], *, now_ms: int) -> set[bytes]:
         """Which of these keys were not known; from now on they are. Waits for another transaction that brings the same."""
         # In one order everywhere, so that no two transactions wait for each other.
-        rows = [{"key": key, "seen_time": now_ms} for key in sorted(set(keys))]
-        if not rows:
+        ordered = sorted(set(keys))
+        if not ordered:
             return set()
+        if self.database.is_sqlite:
+            return set((await connection.execute(_SQLITE_REMEMBER, {"keys": b"".join(ordered), "seen_time": now_ms})).scalars())
+        rows = [{"key": key, "seen_time": now_ms} for key in ordered]
         statement = insert_ignore(seen, keys=["key"]).returning(seen.c.key)
         return set((await connection.execute(statement, rows)).scalars())
 
@@ -83,6 +99,9 @@ class Store:
 
     async def owners(self, connection: AsyncConnection, keys: Collection[bytes]) -> dict[bytes, int]:
         """Whose the identities are that are known."""
+        if self.database.is_sqlite and keys:
+            rows = await connection.execute(_SQLITE_OWNERS, {"keys": b"".join(keys)})
+            return {bytes(key): mpid for key, mpid in rows}
         found: dict[bytes, int] = {}
         for part in _parts(keys, _PARAMETERS):
             rows = await connection.execute(_OWNED.where(identities.c.key.in_(part)))
@@ -97,9 +116,15 @@ class Store:
         # In one order everywhere, as in `remember`.
         for key, mpid in sorted(added.items()):
             identity = named[key]
-            row = {"key": key, "account_id": account_id, "mpid": mpid, "type": int(identity.type), "value": identity.value}
-            rows.append({**row, "enter_time": now_ms})
-        entered = await connection.execute(insert_ignore(identities, keys=["key"]).returning(identities.c.key), rows)
+            rows.append((key, account_id, mpid, int(identity.type), identity.value, now_ms))
+        if self.database.is_sqlite:
+            # Nobody can be faster: there is one writer, and it has looked within this transaction. So nothing has to come back.
+            await connection.exec_driver_sql(str(identities.insert().compile(dialect=connection.dialect)), rows)
+            return {}
+        entered = await connection.execute(
+            insert_ignore(identities, keys=["key"]).returning(identities.c.key),
+            [dict(zip(identities.c.keys(), row, strict=True)) for row in rows],
+        )
         return await self.owners(connection, added.keys() - set(entered.scalars()))
 
     async def move(self, connection: AsyncConnection, moved: Mapping[bytes, int], *, now_ms: int) -> None:

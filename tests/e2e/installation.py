@@ -89,7 +89,7 @@ class Installation:
         self.stack = stack
         self.partner = partner
         self.crowd = Crowd()
-        self.account_id = self.workspace_id = self.audience_id = self.connection_id = self.configuration_id = 0
+        self.account_id = self.workspace_id = self.input_id = self.audience_id = self.connection_id = self.configuration_id = 0
         self.key = ("", "")
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._http = httpx2.AsyncClient(base_url=stack.ports.http_url("ingest"), timeout=10, trust_env=False)
@@ -123,6 +123,7 @@ class Installation:
             workspace_id=self.workspace_id, name="iOS", kind=account_pb2.INPUT_KIND_PLATFORM, platform=account_pb2.PLATFORM_IOS
         )
         made = await self.call(AccountServiceStub, "definition", "CreateInput", source)
+        self.input_id = made.input.input_id
         self.key = (made.input.api_key, made.api_secret)
         self.audience_id = await self.audience("New and quiet", seed_definition())
         if connected:

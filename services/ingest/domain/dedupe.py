@@ -9,6 +9,9 @@ from hashlib import blake2b, shake_128
 from os import urandom
 from struct import Struct, unpack
 
+import numpy as np
+from numpy.typing import NDArray
+
 from services.ingest.domain.model import Batch
 
 _SOURCE = Struct("<qq")
@@ -46,6 +49,18 @@ def event_ids(account_id: int, input_id: int, batch: Batch, keys: list[bytes]) -
     )
     numbers = unpack(f"<{len(keys)}Q", drawn)
     return [(int.from_bytes(key[:8], "little") if key else number) >> 1 for key, number in zip(keys, numbers, strict=True)]
+
+
+def event_id(key: bytes) -> int:
+    """The number of an event that has a `message_key`."""
+    return int.from_bytes(key[:8], "little") >> 1
+
+
+def row_ids(account_id: int, input_id: int, request_id: str, count: int) -> NDArray[np.int64]:
+    """The number of each row of a table, from its request's id and its place there, or else random; as `event_ids`."""
+    size = 8 * count
+    drawn = shake_128(_REQUEST + _SOURCE.pack(account_id, input_id) + request_id.encode()).digest(size) if request_id else urandom(size)
+    return (np.frombuffer(drawn, "<u8") >> np.uint64(1)).astype(np.int64)
 
 
 def _key(kind: bytes, account_id: int, input_id: int, id: str) -> bytes:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from struct import Struct
+from typing import TypeVar
 
 from services.ingest.domain.model import Identity, IdentityType
 
 _IDENTITY = Struct("<qH")
+
+T = TypeVar("T")
 
 # From the strongest to the weakest: what a person logs in with, what a partner calls the person, what a device is called. A device may
 # change hands and a push token is given out anew, so these decide only where nothing better is known.
@@ -65,10 +68,15 @@ class Rules:
     moving: frozenset[int] = frozenset({int(IdentityType.PUSH_TOKEN)})
     merging: bool = True
 
-    def sorted(self, identities: Iterable[Identity]) -> list[Identity]:
-        """The strongest first; those of one type as they are given."""
+    def in_order(self, things: Iterable[T], type_of: Callable[[T], int]) -> list[T]:
+        """Things that have a type of identity, the strongest first; those of one type as they are given."""
         own = {type_: place - len(self.priority) for place, type_ in enumerate(self.priority)}
-        return sorted(identities, key=lambda identity: own.get(identity.type, _STRENGTH[identity.type]))
+
+        def strength(thing: T) -> int:
+            type_ = type_of(thing)
+            return own.get(type_, _STRENGTH[type_])
+
+        return sorted(things, key=strength)
 
 
 USUAL = Rules()
@@ -98,3 +106,9 @@ def _strength(identity: Identity) -> int:
 def key_of(account_id: int, identity: Identity) -> bytes:
     """The 16 bytes that an identity of an account is stored and found under."""
     return blake2b(_IDENTITY.pack(account_id, identity.type) + identity.value.encode(), digest_size=16).digest()
+
+
+def keys_of(account_id: int, identities: Iterable[Identity]) -> list[bytes]:
+    """`key_of` for many."""
+    prefixes = {int(type_): _IDENTITY.pack(account_id, type_) for type_ in IdentityType}
+    return [blake2b(prefixes[one.type] + one.value.encode(), digest_size=16).digest() for one in identities]

@@ -5,6 +5,9 @@ from __future__ import annotations
 REQUEST_MAX_BYTES = 256 * 1024
 BATCH_MAX_BYTES = 128 * 1024
 BATCHES_MAX = 100
+TABLE_MAX_ROWS = 10_000
+# Unpacked: a text that is sent once in a dictionary counts as often as it is meant.
+TABLE_MAX_BYTES = 16 * 1024 * 1024
 ATTRIBUTES_MAX = 100
 # A longer name is cut; a longer value is refused.
 NAME_MAX = 256

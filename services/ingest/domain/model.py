@@ -52,6 +52,22 @@ class EventType(IntEnum):
     USER_IDENTITY_CHANGE = 19
 
 
+# Events of these types are told apart by their names, so they must have one.
+NAMED_EVENTS: frozenset[int] = frozenset(
+    (
+        EventType.CUSTOM,
+        EventType.SCREEN_VIEW,
+        EventType.COMMERCE,
+        EventType.PUSH,
+        EventType.APPLICATION_STATE,
+        EventType.BREADCRUMB,
+        EventType.PROFILE,
+        EventType.USER_ATTRIBUTE_CHANGE,
+        EventType.USER_IDENTITY_CHANGE,
+    )
+)
+
+
 class IdentityType(IntEnum):
     """`muster.ingest.v1.IdentityType`: names of people, of devices from 40 on, and what a partner calls the person."""
 

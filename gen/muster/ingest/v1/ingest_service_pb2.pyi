@@ -165,6 +165,113 @@ class StreamBatchesResponse(_message.Message):
 Global___StreamBatchesResponse: _TypeAlias = StreamBatchesResponse  # noqa: Y015
 
 @_typing.final
+class IngestTableRequest(_message.Message):
+    """Each row of the table is about one person: an event, or what the person is now, or both. Its columns; a null, and an empty text but in
+    attributes, says nothing:
+      mpid                          int64: the person, if known
+      customer_id, email, ...       text or whole numbers: the identities, by the names of IdentityType without their prefix, in lower case
+      event_type                    text: EventType without its prefix, in lower case (or the Events API's name). Without one, a row that has an
+                                    `event_name` is `custom`, and another row is no event
+      event_name                    text: see EventType for what it is in each type
+      time                          timestamp (UTC where it names no zone), date, whole milliseconds since 1970, or ISO 8601 text: of the event,
+                                    and what the attributes hold from. Null: when it was received
+      source_message_id             text: sent again with the same id, the row counts once
+      transaction_id, currency_code text, of an event of commerce
+      total_amount                  a number, or decimal text, of an event of commerce
+      attributes.<name>             of the event: text, number, bool, date, timestamp (both become ISO 8601 text) or list<text>
+      user_attributes.<name>        of the person, likewise
+      deleted_user_attributes       list<text>: attributes that the person has no longer
+    Texts may be dictionary encoded. Numbers keep their digits: decimal 19.90 stays `19.90`. Texts of an attribute whose field has the metadata
+    `muster.kind` = `number` are decimal texts of numbers, and with `json` they are JSON: text, a number, true, false, or a list of texts.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    input_id: _builtins.int
+    """Whose data it is; must be an input of the caller's account."""
+    source_request_id: _builtins.str
+    """Sent again with the same id, the request counts once: rows that were refused are sent again, corrected, under another id."""
+    table: _builtins.bytes
+    """A stream of Arrow IPC: the schema, then record batches of together at most 10,000 rows and, unpacked, 16 MB."""
+    validate_only: _builtins.bool
+    """Only find the faults; nothing is kept."""
+    def __init__(
+        self,
+        *,
+        input_id: _builtins.int = ...,
+        source_request_id: _builtins.str = ...,
+        table: _builtins.bytes = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_id", b"input_id", "source_request_id", b"source_request_id", "table", b"table", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestTableRequest: _TypeAlias = IngestTableRequest  # noqa: Y015
+
+@_typing.final
+class IngestTableResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCEPTED_ROWS_FIELD_NUMBER: _builtins.int
+    FAULTS_FIELD_NUMBER: _builtins.int
+    accepted_rows: _builtins.int
+    """The rows without a fault: they are safe, unless the request was to be validated only. The other rows are named."""
+    @_builtins.property
+    def faults(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableFault]:
+        """In the order of the rows; of one row at most five."""
+
+    def __init__(
+        self,
+        *,
+        accepted_rows: _builtins.int = ...,
+        faults: _abc.Iterable[Global___TableFault] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_rows", b"accepted_rows", "faults", b"faults"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestTableResponse: _TypeAlias = IngestTableResponse  # noqa: Y015
+
+@_typing.final
+class TableFault(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    row: _builtins.int
+    """The row, from 0; -1: the table as a whole, of which nothing is kept."""
+    field: _builtins.str
+    """The place in the request: `rows[17].email`, or `columns.emial`."""
+    description: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        row: _builtins.int = ...,
+        field: _builtins.str = ...,
+        description: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "field", b"field", "reason", b"reason", "row", b"row"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TableFault: _TypeAlias = TableFault  # noqa: Y015
+
+@_typing.final
 class LookUpIdentitiesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -45,6 +45,11 @@ class IngestServiceStub:
                 request_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.StreamBatchesRequest.SerializeToString,
                 response_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.StreamBatchesResponse.FromString,
                 _registered_method=True)
+        self.IngestTable = channel.stream_stream(
+                '/muster.ingest.v1.IngestService/IngestTable',
+                request_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.IngestTableRequest.SerializeToString,
+                response_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.IngestTableResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -65,6 +70,14 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def IngestTable(self, request_iterator, context):
+        """Rows of many people by column, as Arrow has them: the way for much data. An answer for each request, in their order. Good rows are kept
+        although others of the same request are bad: the answer names those.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +90,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.StreamBatches,
                     request_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.StreamBatchesRequest.FromString,
                     response_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.StreamBatchesResponse.SerializeToString,
+            ),
+            'IngestTable': grpc.stream_stream_rpc_method_handler(
+                    servicer.IngestTable,
+                    request_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.IngestTableRequest.FromString,
+                    response_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.IngestTableResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +152,33 @@ class IngestService:
             '/muster.ingest.v1.IngestService/StreamBatches',
             muster_dot_ingest_dot_v1_dot_ingest__service__pb2.StreamBatchesRequest.SerializeToString,
             muster_dot_ingest_dot_v1_dot_ingest__service__pb2.StreamBatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IngestTable(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/muster.ingest.v1.IngestService/IngestTable',
+            muster_dot_ingest_dot_v1_dot_ingest__service__pb2.IngestTableRequest.SerializeToString,
+            muster_dot_ingest_dot_v1_dot_ingest__service__pb2.IngestTableResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,10 @@ class IngestServiceStub:
     """Good batches are kept although others of the same call are bad: the answer names those."""
     StreamBatches: _grpc.StreamStreamMultiCallable[_ingest_service_pb2.StreamBatchesRequest, _ingest_service_pb2.StreamBatchesResponse]
     """Many; each acknowledgement names the requests that are safe, by their order in the stream."""
+    IngestTable: _grpc.StreamStreamMultiCallable[_ingest_service_pb2.IngestTableRequest, _ingest_service_pb2.IngestTableResponse]
+    """Rows of many people by column, as Arrow has them: the way for much data. An answer for each request, in their order. Good rows are kept
+    although others of the same request are bad: the answer names those.
+    """
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -47,6 +51,10 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """Good batches are kept although others of the same call are bad: the answer names those."""
     StreamBatches: _aio.StreamStreamMultiCallable[_ingest_service_pb2.StreamBatchesRequest, _ingest_service_pb2.StreamBatchesResponse]  # type: ignore[assignment]
     """Many; each acknowledgement names the requests that are safe, by their order in the stream."""
+    IngestTable: _aio.StreamStreamMultiCallable[_ingest_service_pb2.IngestTableRequest, _ingest_service_pb2.IngestTableResponse]  # type: ignore[assignment]
+    """Rows of many people by column, as Arrow has them: the way for much data. An answer for each request, in their order. Good rows are kept
+    although others of the same request are bad: the answer names those.
+    """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     """Data in, for internal services; apps and feeds use the HTTP Events API. An answer means that JetStream holds the events."""
@@ -66,6 +74,16 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ingest_service_pb2.StreamBatchesResponse], _abc.AsyncIterator[_ingest_service_pb2.StreamBatchesResponse]]:
         """Many; each acknowledgement names the requests that are safe, by their order in the stream."""
+
+    @_abc_1.abstractmethod
+    def IngestTable(
+        self,
+        request_iterator: _MaybeAsyncIterator[_ingest_service_pb2.IngestTableRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ingest_service_pb2.IngestTableResponse], _abc.AsyncIterator[_ingest_service_pb2.IngestTableResponse]]:
+        """Rows of many people by column, as Arrow has them: the way for much data. An answer for each request, in their order. Good rows are kept
+        although others of the same request are bad: the answer names those.
+        """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
