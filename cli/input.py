@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
+from google.protobuf.field_mask_pb2 import FieldMask
 from muster.definition.v1 import account_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
 
@@ -24,6 +26,9 @@ def create(
     workspace: Annotated[int, typer.Option(min=1, help="The workspace that it belongs to.")],
     platform: Annotated[str, typer.Option(help=f"An app's platform: {', '.join(_PLATFORMS)}.")] = "",
     feed: Annotated[bool, typer.Option("--feed", help="A feed of a server or partner, in place of a platform.")] = False,
+    segment: Annotated[
+        bool, typer.Option("--segment", help="Its key alone may send, by the Segment API: it is the write key there.")
+    ] = False,
     account: AccountOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -32,7 +37,7 @@ def create(
         raise bad_input("An input is either of a platform or a feed: give --platform NAME or --feed.")
     if platform and platform not in _PLATFORMS:
         raise bad_input(f"There is no platform {platform!r}.", hint=f"There are: {', '.join(_PLATFORMS)}.")
-    request = pb.CreateInputRequest(workspace_id=workspace, name=name)
+    request = pb.CreateInputRequest(workspace_id=workspace, name=name, allow_key_only=segment)
     request.kind = account_pb2.INPUT_KIND_FEED if feed else account_pb2.INPUT_KIND_PLATFORM
     if platform:
         request.platform = _PLATFORMS[platform]
@@ -48,9 +53,45 @@ def create(
             ("source", _source(answer.input)),
             ("API key", answer.input.api_key),
             ("API secret", answer.api_secret),
+            ("write key", answer.input.api_key if answer.input.allow_key_only else ""),
         ]
     )
     note("Keep the secret now: it can't be shown again.")
+
+
+@app.command("update")
+def update(
+    input_id: Annotated[int, typer.Argument(metavar="INPUT", min=1, help="The number of the input.")],
+    name: Annotated[str | None, typer.Option(help="1 to 100 characters.")] = None,
+    segment: Annotated[
+        bool | None, typer.Option("--segment/--no-segment", help="Whether its key alone may send, by the Segment API.")
+    ] = None,
+    account: AccountOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change an input; what is not given stays."""
+    given = {"name": name, "allow_key_only": segment}
+    changes = {field: value for field, value in given.items() if value is not None}
+    if not changes:
+        raise bad_input("There is nothing to change.", hint="Give --name, --segment or --no-segment.")
+    with Muster(Settings.load(), account) as muster:
+        before = _find(muster, input_id)
+        request = pb.UpdateInputRequest(
+            input=account_pb2.Input(input_id=input_id, etag=before.etag, **changes),  # type: ignore[arg-type]
+            update_mask=FieldMask(paths=list(changes)),
+        )
+        after = muster.call(muster.accounts.UpdateInput, request, service="definition")
+    if as_json:
+        print_json(as_dict(after))
+        return
+    fields(
+        [
+            ("input", after.input_id),
+            ("name", after.name),
+            ("source", _source(after)),
+            ("write key", after.api_key if after.allow_key_only else ""),
+        ]
+    )
 
 
 @app.command("list")
@@ -61,8 +102,7 @@ def list_inputs(
 ) -> None:
     """List the inputs of the account, with their keys."""
     with Muster(Settings.load(), account) as muster:
-        pages = muster.pages(muster.accounts.ListInputs, pb.ListInputsRequest(workspace_id=workspace), service="definition")
-        inputs = [item for page in pages for item in page.inputs]
+        inputs = list(_inputs(muster, workspace))
     if as_json:
         print_json({"inputs": [as_dict(item) for item in inputs]})
         return
@@ -78,6 +118,18 @@ def list_inputs(
         for item in inputs
     ]
     table(["input", "name", "workspace", "source", "API key", "state"], rows, right=["input", "workspace"], empty="No inputs.")
+
+
+def _inputs(muster: Muster, workspace_id: int = 0) -> Iterator[account_pb2.Input]:
+    pages = muster.pages(muster.accounts.ListInputs, pb.ListInputsRequest(workspace_id=workspace_id), service="definition")
+    return (item for page in pages for item in page.inputs)
+
+
+def _find(muster: Muster, input_id: int) -> account_pb2.Input:
+    for item in _inputs(muster):
+        if item.input_id == input_id:
+            return item
+    raise bad_input(f"The account has no input {input_id}.", hint="`muster input list` shows them.")
 
 
 def _source(item: account_pb2.Input) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -13,6 +14,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    false,
 )
 
 from services.chassis.database import id_column, ms_column, new_metadata
@@ -74,6 +76,7 @@ inputs = Table(
     Column("api_secret_sha256", LargeBinary, nullable=False),
     Column("state", Integer, nullable=False),
     ms_column("create_time_ms"),
+    Column("allow_key_only", Boolean, nullable=False, server_default=false()),
     Index(None, "account_id", "input_id"),
     sqlite_autoincrement=True,
 )

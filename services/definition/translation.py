@@ -77,6 +77,7 @@ def input_to_proto(data_input: Input) -> account_pb2.Input:
         state=account_pb2.InputState.ValueType(data_input.state),
         create_time_ms=data_input.create_time_ms,
         etag=etag_of(data_input.version),
+        allow_key_only=data_input.allow_key_only,
     )
 
 

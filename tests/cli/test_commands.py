@@ -166,6 +166,19 @@ def test_inputs_and_workspaces_are_listed(live: Run) -> None:
     assert live("account", "show", "--json").document["name"] == "Test"
 
 
+def test_the_key_of_an_input_may_send_alone_if_it_is_told_so(live: Run) -> None:
+    workspace = make_workspace(live)
+    made = live("input", "create", "Site", "--workspace", workspace, "--platform", "web", "--segment")
+    assert "write key" in made.out
+    other = live("input", "create", "Server", "--workspace", workspace, "--feed", "--json").document["input"]
+    assert not other["allow_key_only"]
+    changed = live("input", "update", other["input_id"], "--segment", "--name", "Shop server", "--json").document
+    assert (changed["allow_key_only"], changed["name"]) == (True, "Shop server")
+    assert "write key" not in live("input", "update", other["input_id"], "--no-segment").out
+    missing = live("input", "update", "999999", "--segment")
+    assert (missing.exit_code, "no input 999999" in missing.err) == (2, True)
+
+
 def test_the_type_of_an_attribute_is_set_listed_and_removed(live: Run) -> None:
     workspace = make_workspace(live)
     assert live("workspace", "types", "set", workspace, "zip", "string", "--json").exit_code == 0

@@ -53,6 +53,7 @@ def test_a_service_that_is_away_exits_with_3(away: Run, line: str) -> None:
         "input create iPhone --workspace 1",
         "input create iPhone --workspace 1 --platform ios --feed",
         "input create iPhone --workspace 1 --platform abacus",
+        "input update 1",
         "workspace types set 1 zip abacus",
         "audience list --state asleep",
         "audience estimate",

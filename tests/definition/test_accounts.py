@@ -176,6 +176,44 @@ async def test_a_rotated_key_is_new_and_a_stale_etag_rotates_nothing(home: Home,
     assert fact.input.api_secret_sha256 == hashlib.sha256(rotated.api_secret.encode()).digest()
 
 
+async def test_an_input_is_updated_by_mask_and_etag_and_told(service: Service, home: Home, facts: Facts) -> None:
+    before = home.ios.input
+    assert not before.allow_key_only
+
+    def update(etag: str, *paths: str, **fields: object) -> pb.UpdateInputRequest:
+        changed = account_pb2.Input(input_id=before.input_id, etag=etag, **fields)  # type: ignore[arg-type]
+        return pb.UpdateInputRequest(input=changed, update_mask=FieldMask(paths=paths))
+
+    public = await home.accounts.UpdateInput(update(before.etag, "allow_key_only", allow_key_only=True, name="left out"))
+    assert (public.allow_key_only, public.name, public.api_key) == (True, before.name, before.api_key)
+    fact = await facts.newest(f"muster.definitions.{home.account.account_id}.input.{before.input_id}", 2)
+    assert fact.input.input == public
+    assert fact.input.api_secret_sha256 == hashlib.sha256(home.ios.api_secret.encode()).digest()
+    renamed = await home.accounts.UpdateInput(update(public.etag, name="Phone"))
+    assert (renamed.name, renamed.allow_key_only) == ("Phone", True)
+    # What differs in nothing changes nothing.
+    assert await home.accounts.UpdateInput(update(renamed.etag, name="Phone")) == renamed
+    private = await home.accounts.UpdateInput(update(renamed.etag, "*", name="Phone"))
+    assert not private.allow_key_only
+
+    stale = await refused(home.accounts.UpdateInput(update(before.etag, name="Lost")))
+    assert (stale.code, stale.reason) == (grpc.StatusCode.ABORTED, "STALE_ETAG")
+    unknown = await refused(home.accounts.UpdateInput(update(private.etag, "api_key", api_key="mine")))
+    assert [(v.field, v.reason) for v in unknown.violations] == [("update_mask.paths[0]", "UNKNOWN_FIELD")]
+    empty = await refused(home.accounts.UpdateInput(update(private.etag, "name")))
+    assert [(v.field, v.reason) for v in empty.violations] == [("name", "NAME_EMPTY")]
+    stranger = (await service.home(name="Neighbour")).accounts
+    failure = await refused(stranger.UpdateInput(update(private.etag, name="Mine")))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "UNKNOWN_INPUT")
+
+
+async def test_an_input_can_be_made_with_a_key_that_sends_alone(home: Home) -> None:
+    request = pb.CreateInputRequest(
+        workspace_id=home.workspace.workspace_id, name="Site", kind=account_pb2.INPUT_KIND_FEED, allow_key_only=True
+    )
+    assert (await home.accounts.CreateInput(request)).input.allow_key_only
+
+
 async def test_a_deactivated_input_stays_so(home: Home, facts: Facts) -> None:
     request = pb.DeactivateInputRequest(input_id=home.feed.input.input_id)
     inactive = await home.accounts.DeactivateInput(request)

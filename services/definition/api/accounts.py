@@ -37,6 +37,7 @@ from ..translation import account_to_proto, identity_rules_of, input_to_proto, o
 from .requests import Context, create_of, mask_paths, refuse
 
 _EDITABLE = frozenset({"name", "look_back_days", "identity_rules"})
+_EDITABLE_OF_INPUTS = frozenset({"name", "allow_key_only"})
 
 
 class AccountApi(pb_grpc.AccountServiceServicer):
@@ -174,6 +175,7 @@ class AccountApi(pb_grpc.AccountServiceServicer):
                     api_key=key.api_key,
                     api_secret_sha256=key.api_secret_sha256,
                     create_time_ms=now_ms,
+                    allow_key_only=request.allow_key_only,
                 )
             )
             await tx.remember(create, data_input.input_id)
@@ -193,6 +195,19 @@ class AccountApi(pb_grpc.AccountServiceServicer):
             inputs=[input_to_proto(data_input) for data_input in page.items],
             next_page_token=_token(page.items[-1].input_id, listed) if page.more else "",
         )
+
+    async def UpdateInput(self, request: pb.UpdateInputRequest, context: Context) -> account_pb2.Input:
+        paths = mask_paths(request.update_mask, request.input, _EDITABLE_OF_INPUTS, what="input")
+        async with self._store.transaction(account_of(context), now_ms=self._clock.now_ms()) as tx:
+            await tx.locked_account()
+            data_input = await tx.input(request.input.input_id)
+            check_required_etag(request.input.etag, data_input.version, what="input")
+            after = replace(data_input, **{path: getattr(request.input, path) for path in paths})
+            refuse(name_faults(after.name))
+            if after != data_input:
+                after = await tx.save_input(replace(after, version=data_input.version + 1))
+        self._relay.wake()
+        return input_to_proto(after)
 
     async def RotateInputKey(self, request: pb.RotateInputKeyRequest, context: Context) -> pb.RotateInputKeyResponse:
         async with self._store.transaction(account_of(context), now_ms=self._clock.now_ms()) as tx:

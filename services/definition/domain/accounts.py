@@ -89,6 +89,7 @@ class Input:
     api_secret_sha256: bytes
     state: InputState = InputState.ACTIVE
     create_time_ms: int
+    allow_key_only: bool = False
 
 
 def account_faults(name: str, look_back_days: int) -> tuple[Fault, ...]:
@@ -103,7 +104,7 @@ def account_faults(name: str, look_back_days: int) -> tuple[Fault, ...]:
 
 
 def name_faults(name: str) -> tuple[Fault, ...]:
-    """What is wrong with the name of a workspace."""
+    """What is wrong with the name of a workspace, or of an input that is there."""
     findings = Findings()
     check_name(name, Place(findings, "name"))
     return findings.verdict().faults

@@ -322,6 +322,7 @@ class Input(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_MS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ALLOW_KEY_ONLY_FIELD_NUMBER: _builtins.int
     input_id: _builtins.int
     workspace_id: _builtins.int
     name: _builtins.str
@@ -333,6 +334,8 @@ class Input(_message.Message):
     state: Global___InputState.ValueType
     create_time_ms: _builtins.int
     etag: _builtins.str
+    allow_key_only: _builtins.bool
+    """The API key alone may send, by the Segment API, where it is the write key: for pages and apps, which can keep no secret."""
     def __init__(
         self,
         *,
@@ -345,10 +348,11 @@ class Input(_message.Message):
         state: Global___InputState.ValueType = ...,
         create_time_ms: _builtins.int = ...,
         etag: _builtins.str = ...,
+        allow_key_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key", "create_time_ms", b"create_time_ms", "etag", b"etag", "input_id", b"input_id", "kind", b"kind", "name", b"name", "platform", b"platform", "state", b"state", "workspace_id", b"workspace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_key_only", b"allow_key_only", "api_key", b"api_key", "create_time_ms", b"create_time_ms", "etag", b"etag", "input_id", b"input_id", "kind", b"kind", "name", b"name", "platform", b"platform", "state", b"state", "workspace_id", b"workspace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -272,11 +272,14 @@ class CreateInputRequest(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     PLATFORM_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    ALLOW_KEY_ONLY_FIELD_NUMBER: _builtins.int
     workspace_id: _builtins.int
     name: _builtins.str
     kind: _account_pb2.InputKind.ValueType
     platform: _account_pb2.Platform.ValueType
     idempotency_key: _builtins.str
+    allow_key_only: _builtins.bool
+    """See Input."""
     def __init__(
         self,
         *,
@@ -285,10 +288,11 @@ class CreateInputRequest(_message.Message):
         kind: _account_pb2.InputKind.ValueType = ...,
         platform: _account_pb2.Platform.ValueType = ...,
         idempotency_key: _builtins.str = ...,
+        allow_key_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "kind", b"kind", "name", b"name", "platform", b"platform", "workspace_id", b"workspace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_key_only", b"allow_key_only", "idempotency_key", b"idempotency_key", "kind", b"kind", "name", b"name", "platform", b"platform", "workspace_id", b"workspace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -366,6 +370,30 @@ class ListInputsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListInputsResponse: _TypeAlias = ListInputsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateInputRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def input(self) -> _account_pb2.Input: ...
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask: ...
+    def __init__(
+        self,
+        *,
+        input: _account_pb2.Input | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateInputRequest: _TypeAlias = UpdateInputRequest  # noqa: Y015
 
 @_typing.final
 class RotateInputKeyRequest(_message.Message):

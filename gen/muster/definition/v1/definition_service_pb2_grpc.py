@@ -87,6 +87,11 @@ class AccountServiceStub:
                 request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListInputsRequest.SerializeToString,
                 response_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListInputsResponse.FromString,
                 _registered_method=True)
+        self.UpdateInput = channel.unary_unary(
+                '/muster.definition.v1.AccountService/UpdateInput',
+                request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.UpdateInputRequest.SerializeToString,
+                response_deserializer=muster_dot_definition_dot_v1_dot_account__pb2.Input.FromString,
+                _registered_method=True)
         self.RotateInputKey = channel.unary_unary(
                 '/muster.definition.v1.AccountService/RotateInputKey',
                 request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.RotateInputKeyRequest.SerializeToString,
@@ -168,6 +173,13 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateInput(self, request, context):
+        """The name, and what may be sent how; ingest follows at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RotateInputKey(self, request, context):
         """A new key and secret; the old ones stop to work.
         """
@@ -233,6 +245,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.ListInputs,
                     request_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListInputsRequest.FromString,
                     response_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListInputsResponse.SerializeToString,
+            ),
+            'UpdateInput': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateInput,
+                    request_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.UpdateInputRequest.FromString,
+                    response_serializer=muster_dot_definition_dot_v1_dot_account__pb2.Input.SerializeToString,
             ),
             'RotateInputKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RotateInputKey,
@@ -516,6 +533,33 @@ class AccountService:
             '/muster.definition.v1.AccountService/ListInputs',
             muster_dot_definition_dot_v1_dot_definition__service__pb2.ListInputsRequest.SerializeToString,
             muster_dot_definition_dot_v1_dot_definition__service__pb2.ListInputsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateInput(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.definition.v1.AccountService/UpdateInput',
+            muster_dot_definition_dot_v1_dot_definition__service__pb2.UpdateInputRequest.SerializeToString,
+            muster_dot_definition_dot_v1_dot_account__pb2.Input.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,8 @@ class AccountServiceStub:
     CreateInput: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.CreateInputRequest, _definition_service_pb2.CreateInputResponse]
     """The answer is the only one that ever holds the secret."""
     ListInputs: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ListInputsRequest, _definition_service_pb2.ListInputsResponse]
+    UpdateInput: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.UpdateInputRequest, _account_pb2.Input]
+    """The name, and what may be sent how; ingest follows at once."""
     RotateInputKey: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.RotateInputKeyRequest, _definition_service_pb2.RotateInputKeyResponse]
     """A new key and secret; the old ones stop to work."""
     DeactivateInput: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.DeactivateInputRequest, _account_pb2.Input]
@@ -74,6 +76,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
     CreateInput: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.CreateInputRequest, _definition_service_pb2.CreateInputResponse]  # type: ignore[assignment]
     """The answer is the only one that ever holds the secret."""
     ListInputs: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ListInputsRequest, _definition_service_pb2.ListInputsResponse]  # type: ignore[assignment]
+    UpdateInput: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.UpdateInputRequest, _account_pb2.Input]  # type: ignore[assignment]
+    """The name, and what may be sent how; ingest follows at once."""
     RotateInputKey: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.RotateInputKeyRequest, _definition_service_pb2.RotateInputKeyResponse]  # type: ignore[assignment]
     """A new key and secret; the old ones stop to work."""
     DeactivateInput: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.DeactivateInputRequest, _account_pb2.Input]  # type: ignore[assignment]
@@ -155,6 +159,14 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _definition_service_pb2.ListInputsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_definition_service_pb2.ListInputsResponse, _abc.Awaitable[_definition_service_pb2.ListInputsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def UpdateInput(
+        self,
+        request: _definition_service_pb2.UpdateInputRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.Input, _abc.Awaitable[_account_pb2.Input]]:
+        """The name, and what may be sent how; ingest follows at once."""
 
     @_abc_1.abstractmethod
     def RotateInputKey(
