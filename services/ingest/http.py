@@ -1,54 +1,38 @@
-"""The HTTP Events API: `POST /v2/events`, `POST /v2/bulkevents`, `GET /healthz`. See README.md for the answers."""
+"""The HTTP Events API: `POST /v2/events`, `POST /v2/bulkevents`, `GET /healthz`; beside it the Segment API. Answers: see README.md."""
 
 from __future__ import annotations
 
 import asyncio
-import binascii
 import contextlib
 import socket
-import zlib
-from base64 import b64decode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from services.chassis import log as logs
 from services.chassis.bus import Bus
 from services.chassis.clock import Clock
 from services.chassis.errors import PermissionDenied, ResourceExhausted, Unavailable
+from services.ingest.answers import basic_credentials, code_of, errors_of, json_answer, unauthorized
+from services.ingest.bodies import body_of
 from services.ingest.domain.limits import REQUEST_MAX_BYTES
-from services.ingest.domain.model import Fault, Reason
+from services.ingest.domain.model import Fault
 from services.ingest.domain.reading import read
 from services.ingest.inputs import Input, Inputs
 from services.ingest.intake import Intake
+from services.ingest.segment import SegmentApi
 from services.ingest.settings import IngestSettings
 from services.ingest.store import Store
 
 log = logs.get(__name__)
 
-# An answer names so many faults at most; the rest is counted.
-_FAULTS_TOLD = 100
-# The rest of a body that is too large is read and dropped up to here, so that the connection can go on.
-_READ_TO_END_BYTES = 8 * 1024 * 1024
 _RETRY_SECONDS = "1"
 _ACCEPTED = Response(status_code=202)
-_CODES = {
-    400: "BAD_REQUEST",
-    401: "UNAUTHORIZED",
-    403: "FORBIDDEN",
-    404: "NOT_FOUND",
-    405: "METHOD_NOT_ALLOWED",
-    413: "REQUEST_TOO_LARGE",
-    415: "UNSUPPORTED_MEDIA_TYPE",
-    429: "TOO_MANY_REQUESTS",
-    503: "SERVICE_UNAVAILABLE",
-}
 
 
 class EventsApi:
@@ -65,6 +49,7 @@ class EventsApi:
                 Route("/v2/events", self.events, methods=["POST"]),
                 Route("/v2/bulkevents", self.bulk_events, methods=["POST"]),
                 Route("/healthz", self.health, methods=["GET"]),
+                Mount("/v1", app=SegmentApi(inputs, intake, clock).app),
             ],
             exception_handlers={HTTPException: _on_http_exception, Exception: _on_bug},
         )
@@ -85,12 +70,12 @@ class EventsApi:
                 pass
         except Unavailable:
             away.append("database")
-        return _json({"status": "away" if away else "serving", "away": away}, 503 if away else 200)
+        return json_answer({"status": "away" if away else "serving", "away": away}, 503 if away else 200)
 
     async def _take(self, request: Request, *, bulk: bool) -> Response:
         try:
             input = self._authenticate(request)
-            body = await _body(request)
+            body = await body_of(request, limit=REQUEST_MAX_BYTES)
         except ClientDisconnect:
             # The body was cut: whoever sent it is gone, and nothing of it is kept.
             log.info("request_cut", path=request.url.path)
@@ -112,91 +97,20 @@ class EventsApi:
         return _faulty(reading.faults, accepted if bulk else None)
 
     def _authenticate(self, request: Request) -> Input:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "basic" or not token:
-            raise _unauthorized("Send the input's key and secret by Basic authentication.")
-        try:
-            key, colon, secret = b64decode(token.strip(), validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            raise _unauthorized("The Authorization header cannot be read.") from None
-        if not colon:
-            raise _unauthorized("The Authorization header cannot be read.")
-        return self._inputs.authenticated(key, secret)
-
-
-def _unauthorized(message: str) -> HTTPException:
-    return HTTPException(401, message, {"WWW-Authenticate": 'Basic realm="muster"'})
-
-
-async def _body(request: Request) -> bytes:
-    """The body, unpacked. Raises HTTPException 413 once it is seen to be too large, 400 or 415 where it cannot be unpacked."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > REQUEST_MAX_BYTES:
-        raise _too_large(int(announced))
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size <= REQUEST_MAX_BYTES:
-            parts.append(part)
-        elif size > _READ_TO_END_BYTES:
-            break
-    if size > REQUEST_MAX_BYTES:
-        raise _too_large(size)
-    body = b"".join(parts)
-    match request.headers.get("content-encoding", "identity").strip().lower():
-        case "identity" | "":
-            return body
-        case "gzip" | "x-gzip" | "deflate":
-            return _unpacked(body)
-        case _:
-            raise HTTPException(415, "The Content-Encoding must be gzip, deflate or identity.")
-
-
-def _unpacked(body: bytes) -> bytes:
-    # 47: gzip or zlib, told by the header; -15: deflate without one, as some send it.
-    for window in (47, -15):
-        unpacking = zlib.decompressobj(window)
-        try:
-            unpacked = unpacking.decompress(body, REQUEST_MAX_BYTES + 1)
-        except zlib.error:
-            continue
-        if len(unpacked) > REQUEST_MAX_BYTES:
-            raise _too_large(len(unpacked))
-        if unpacking.eof:
-            return unpacked
-    raise HTTPException(400, "The body cannot be unpacked.")
-
-
-def _too_large(size: int) -> HTTPException:
-    # The rest is dropped as it comes, so that the sender sees the answer. Of a very large body it is not: the connection ends.
-    ends = {"Connection": "close"} if size > _READ_TO_END_BYTES else None
-    return HTTPException(413, f"A request holds at most {REQUEST_MAX_BYTES} bytes.", ends)
+        credentials = basic_credentials(request)
+        if credentials is None:
+            raise unauthorized("Send the input's key and secret by Basic authentication.")
+        return self._inputs.authenticated(*credentials)
 
 
 def _faulty(faults: Sequence[Fault], accepted: int | None) -> Response:
-    errors = [_error_of(fault) for fault in faults[:_FAULTS_TOLD]]
-    if len(faults) > _FAULTS_TOLD:
-        errors.append({"code": _CODES[400], "message": f"There are {len(faults) - _FAULTS_TOLD} more faults."})
-    return _json({"errors": errors} if accepted is None else {"errors": errors, "accepted": accepted}, 400)
+    errors = errors_of(faults)
+    return json_answer({"errors": errors} if accepted is None else {"errors": errors, "accepted": accepted}, 400)
 
 
-def _error_of(fault: Fault) -> dict[str, str]:
-    said = fault.description
-    if fault.place and fault.reason is not Reason.MALFORMED:
-        said = f"{fault.place}: {said}"
-    return {"code": _CODES[400], "message": said, "place": fault.place, "reason": fault.reason.value}
-
-
-def _refused(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+def _refused(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     retry = {"Retry-After": _RETRY_SECONDS} if status in (429, 503) else {}
-    response = _json({"errors": [{"code": _CODES.get(status, "ERROR"), "message": message}]}, status)
-    response.headers.update({**retry, **(headers or {})})
-    return response
-
-
-def _json(content: object, status: int) -> Response:
-    return Response(msgspec.json.encode(content), status_code=status, media_type="application/json")
+    return json_answer({"errors": [{"code": code_of(status), "message": message}]}, status, {**retry, **(headers or {})})
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

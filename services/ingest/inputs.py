@@ -62,6 +62,8 @@ class Input(Struct, frozen=True):
     platform: str
     active: bool
     version: int
+    # The key alone may send, by the Segment API.
+    allow_key_only: bool = False
 
 
 class Inputs:
@@ -101,6 +103,17 @@ class Inputs:
         if not self.complete:
             raise InputsUnknown("The inputs are not known yet.")
         raise WrongKey("There is no active input of this key and secret.")
+
+    def of_write_key(self, api_key: str) -> Input:
+        """The active input of this key, if its key alone may send. Raises WrongKey, or InputsUnknown while the copy is not complete."""
+        known = self._by_key.get(api_key)
+        if known is not None and known.active and known.allow_key_only:
+            return known
+        if not self.complete:
+            raise InputsUnknown("The inputs are not known yet.")
+        raise WrongKey(
+            "There is no active input of this write key, or its key alone may not send: `muster input update --segment` allows it."
+        )
 
     def of_account(self, account_id: int, input_id: int) -> Input:
         """An active input of an account. Raises UnknownInput, or InputsUnknown while the copy is not complete."""
@@ -156,6 +169,7 @@ class Inputs:
             platform=_PLATFORMS.get(told.platform, ""),
             active=told.state == account_pb2.INPUT_STATE_ACTIVE,
             version=fact.version,
+            allow_key_only=told.allow_key_only,
         )
         self._by_id[taken.input_id] = taken
         self._by_key[taken.api_key] = taken

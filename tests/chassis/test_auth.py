@@ -47,7 +47,7 @@ def test_a_token_ends() -> None:
             jwt.encode({"sub": "x", "account": 5, "exp": 9_999_999_999}, "another secret of thirty-two bytes", algorithm="HS256"),
             "another secret",
         ),
-        (jwt.encode({"sub": "x", "account": 5, "exp": 9_999_999_999}, None, algorithm="none"), "malformed"),
+        (jwt.encode({"sub": "x", "account": 5, "exp": 9_999_999_999}, "", algorithm="none"), "malformed"),
     ],
 )
 def test_a_bad_token_is_refused_with_the_cause(bad: str, cause: str) -> None:

@@ -8,6 +8,10 @@ BATCHES_MAX = 100
 TABLE_MAX_ROWS = 10_000
 # Unpacked: a text that is sent once in a dictionary counts as often as it is meant.
 TABLE_MAX_BYTES = 16 * 1024 * 1024
+# The Segment API.
+SEGMENT_MESSAGE_MAX_BYTES = 32 * 1024
+SEGMENT_REQUEST_MAX_BYTES = 500 * 1024
+SEGMENT_MESSAGES_MAX = 2500
 ATTRIBUTES_MAX = 100
 # A longer name is cut; a longer value is refused.
 NAME_MAX = 256

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -27,6 +28,10 @@ _ESCAPES = re.compile(rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-
 _BAD_CHARACTER = "holds a NUL character or half of a surrogate pair"
 
 
+T = TypeVar("T")
+W = TypeVar("W", bound=msgspec.Struct)
+
+
 @dataclass(slots=True)
 class Reading:
     """What came of a body. `whole` tells that the request itself is at fault, so that there are no batches to speak of."""
@@ -39,22 +44,16 @@ class Reading:
 def read(body: bytes, *, bulk: bool, platform: str, now_ms: int) -> Reading:
     """The batches of a request of `/v2/bulkevents` or, not bulk, of `/v2/events`, whose body is one batch."""
     try:
-        parts = _parts(body, bulk=bulk)
-    except msgspec.DecodeError:
-        # The decoder knows no halves of surrogate pairs. As NULs, of the same length, they are found in their batches.
-        body = _ESCAPES.sub(_half_to_nul, body)
-        try:
-            parts = _parts(body, bulk=bulk)
-        except (msgspec.DecodeError, RecursionError) as error:
-            return _refused(_sentence(error, body), Reason.MALFORMED)
-    except RecursionError as error:
-        return _refused(_sentence(error, body), Reason.MALFORMED)
+        parts = opened(body, _decode_bulk if bulk else _decode_one)
+    except Malformed as error:
+        return _refused(str(error), Reason.MALFORMED)
     if len(parts) > BATCHES_MAX:
         return _refused(f"The request has {len(parts)} batches; at most {BATCHES_MAX} are taken.", Reason.TOO_MANY)
     reading = Reading()
     for index, part in enumerate(parts):
         faults = Faults(f"[{index}]" if bulk else "")
-        batch = _batch(bytes(part), platform, now_ms, faults)
+        wire = _batch.read(bytes(part), faults)
+        batch = batch_of(wire, platform, now_ms, faults) if wire is not None else None
         if batch is not None and not faults:
             reading.batches.append(batch)
         else:
@@ -62,36 +61,63 @@ def read(body: bytes, *, bulk: bool, platform: str, now_ms: int) -> Reading:
     return reading
 
 
-def _parts(body: bytes, *, bulk: bool) -> list[msgspec.Raw]:
-    return _decode_bulk(body) if bulk else [_decode_raw(body)]
+class Malformed(Exception):
+    """A request that has no parts to speak of; the text says why, and at which byte."""
 
 
-def _batch(part: bytes, platform: str, now_ms: int, faults: Faults) -> Batch | None:
-    if len(part) > BATCH_MAX_BYTES:
-        faults.add("", f"is {len(part)} bytes long; at most {BATCH_MAX_BYTES} are taken", Reason.TOO_LARGE)
-        return None
+def opened(body: bytes, decode: Callable[[bytes], T]) -> T:
+    """The outermost form of a request, its parts still as they were sent. Raises Malformed."""
     try:
-        wire = _quickly(part) or _fitting(_decode_any(part), WireBatch, "", faults)
-    except UnicodeDecodeError:
-        faults.add("", "is not UTF-8", Reason.BAD_CHARACTER)
-        return None
+        return decode(body)
+    except msgspec.DecodeError:
+        # The decoder knows no halves of surrogate pairs. As NULs, of the same length, they are found in their parts.
+        body = _ESCAPES.sub(_half_to_nul, body)
+    except RecursionError as error:
+        raise Malformed(_sentence(error, body)) from None
+    try:
+        return decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
-        faults.add("", _sentence(error, part), Reason.MALFORMED)
-        return None
-    if isinstance(wire, WireBatch):
-        return batch_of(wire, platform, now_ms, faults)
-    faults.add("", "must be an object", Reason.WRONG_TYPE)
-    return None
+        raise Malformed(_sentence(error, body)) from None
 
 
-def _quickly(part: bytes) -> WireBatch | None:
-    """The batch, if nothing about it is in doubt."""
-    if _NUL in part:
+class Form(Generic[W]):
+    """The JSON of one part of a request, whose fields and types are those of a Struct of `wire`."""
+
+    def __init__(self, type_: type[W], *, most_bytes: int) -> None:
+        self._type = type_
+        self._most_bytes = most_bytes
+        self._decode = msgspec.json.Decoder(type_, float_hook=_number).decode
+
+    def read(self, part: bytes, faults: Faults) -> W | None:
+        """What was sent, of use only if no fault was added; None where nothing can be read."""
+        if len(part) > self._most_bytes:
+            faults.add("", f"is {len(part)} bytes long; at most {self._most_bytes} are taken", Reason.TOO_LARGE)
+            return None
+        try:
+            wire = self._quickly(part) or _fitting(_decode_any(part), self._type, "", faults)
+        except UnicodeDecodeError:
+            faults.add("", "is not UTF-8", Reason.BAD_CHARACTER)
+            return None
+        except (msgspec.DecodeError, RecursionError) as error:
+            faults.add("", _sentence(error, part), Reason.MALFORMED)
+            return None
+        if isinstance(wire, self._type):
+            return wire
+        faults.add("", "must be an object", Reason.WRONG_TYPE)
         return None
-    try:
-        return _decode_batch(part)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+
+    def _quickly(self, part: bytes) -> W | None:
+        """What was sent, if nothing about it is in doubt."""
+        if _NUL in part:
+            return None
+        try:
+            return self._decode(part)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+
+
+def _decode_one(body: bytes) -> list[msgspec.Raw]:
+    return [_decode_raw(body)]
 
 
 def _number(text: str) -> Decimal:
@@ -104,7 +130,7 @@ def _number(text: str) -> Decimal:
 
 _decode_bulk = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
-_decode_batch = msgspec.json.Decoder(WireBatch, float_hook=_number).decode
+_batch = Form(WireBatch, most_bytes=BATCH_MAX_BYTES)
 _decode_any = msgspec.json.Decoder(float_hook=_number).decode
 
 
@@ -145,12 +171,12 @@ def _fitting_struct(value: dict[str, Any], type_: type[msgspec.Struct], path: st
     fields: dict[str, Any] = {}
     missing = False
     for known in msgspec.structs.fields(type_):
-        where = f"{path}.{known.name}" if path else known.name
-        fitting = _fitting(value.get(known.name), known.type, where, faults)
+        where = f"{path}.{known.encode_name}" if path else known.encode_name
+        fitting = _fitting(value.get(known.encode_name), known.type, where, faults)
         if fitting is not None:
             fields[known.name] = fitting
         elif known.required:
-            faults.add_at(where, f'Required field "{known.name}" is missing or empty.', Reason.MISSING)
+            faults.add_at(where, f'Required field "{known.encode_name}" is missing or empty.', Reason.MISSING)
             missing = True
     return None if missing else type_(**fields)
 
