@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import zlib
 
+import brotli
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 # The rest of a body that is too large is read and dropped up to here, so that the connection can go on.
 _READ_TO_END_BYTES = 8 * 1024 * 1024
+_PIECE_BYTES = 64 * 1024
 
 
 async def body_of(request: Request, *, limit: int) -> bytes:
@@ -32,8 +34,13 @@ async def body_of(request: Request, *, limit: int) -> bytes:
             return body
         case "gzip" | "x-gzip" | "deflate":
             return _inflated(body, limit)
+        case "br":
+            return _unbrotlied(body, limit)
         case _:
-            raise HTTPException(415, "The Content-Encoding must be gzip, deflate or identity.")
+            # What would do, as RFC 7694 has it.
+            raise HTTPException(
+                415, "The Content-Encoding must be gzip, deflate, br or identity.", {"Accept-Encoding": "gzip, deflate, br"}
+            )
 
 
 def _inflated(body: bytes, limit: int) -> bytes:
@@ -48,7 +55,32 @@ def _inflated(body: bytes, limit: int) -> bytes:
             raise _too_large(len(unpacked), limit)
         if unpacking.eof:
             return unpacked
-    raise HTTPException(400, "The body cannot be unpacked.")
+    raise _unreadable()
+
+
+def _unbrotlied(body: bytes, limit: int) -> bytes:
+    unpacking = brotli.Decompressor()
+    parts: list[bytes] = []
+    size = 0
+    try:
+        # A few hundred bytes can hold gigabytes: the output comes in pieces, and no more of them are asked for than may be.
+        while not unpacking.is_finished():
+            parts.append(unpacking.process(b"" if parts else body, output_buffer_limit=_PIECE_BYTES))
+            size += len(parts[-1])
+            if size > limit:
+                raise _too_large(size, limit)
+            if not parts[-1] and unpacking.can_accept_more_data():
+                # It was cut.
+                break
+    except brotli.error:
+        raise _unreadable() from None
+    if not unpacking.is_finished():
+        raise _unreadable()
+    return b"".join(parts)
+
+
+def _unreadable() -> HTTPException:
+    return HTTPException(400, "The body cannot be unpacked.")
 
 
 def _too_large(size: int, limit: int) -> HTTPException:

@@ -6,13 +6,18 @@ import asyncio
 import gzip
 import json
 import socket
+import tracemalloc
 import zlib
 from typing import Any
 
+import brotli
 import httpx2
 import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from services.chassis.bus import Bus
+from services.ingest.bodies import body_of
 from services.ingest.domain.limits import BATCH_MAX_BYTES, REQUEST_MAX_BYTES
 from tests.ingest.conftest import INPUT, KEY, SECRET, Serve, Service, batch, custom, now_ms, read_stream, tell_input
 
@@ -83,16 +88,22 @@ async def test_an_input_that_is_made_later_can_send_at_once(service: Service, bu
 
 @pytest.mark.parametrize(
     ("encoding", "pack"),
-    [("gzip", gzip.compress), ("deflate", zlib.compress), ("deflate", lambda body: zlib.compress(body, wbits=-15))],
-    ids=["gzip", "deflate", "deflate without a header"],
+    [
+        ("gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("deflate", lambda body: zlib.compress(body, wbits=-15)),
+        ("br", brotli.compress),
+    ],
+    ids=["gzip", "deflate", "deflate without a header", "brotli"],
 )
 async def test_a_body_may_be_compressed(service: Service, bus: Bus, encoding: str, pack: Any) -> None:
     body = pack(json.dumps(batch()).encode())
     assert (await service.events(body, headers={"content-encoding": encoding})).status_code == 202
     assert len((await read_stream(bus)).events) == 1
-    for broken in (body[:-5], b"no such form"):
+    for broken in (body[:-5], body[:1], b"", b"no such form"):
         assert (await service.events(broken, headers={"content-encoding": encoding})).status_code == 400
-    assert (await service.events(body, headers={"content-encoding": "br"})).status_code == 415
+    refused = await service.events(body, headers={"content-encoding": "zstd"})
+    assert (refused.status_code, refused.headers["accept-encoding"]) == (415, "gzip, deflate, br")
     assert len((await read_stream(bus)).events) == 1
 
 
@@ -107,12 +118,36 @@ async def test_a_request_over_256_kb_is_refused_also_when_it_was_compressed_or_c
     answers = [
         await service.bulk(body),
         await service.bulk(gzip.compress(body), headers={"content-encoding": "gzip"}),
+        await service.bulk(brotli.compress(body), headers={"content-encoding": "br"}),
         await service.http.post("/v2/bulkevents", content=chunks()),
     ]
-    assert [answer.status_code for answer in answers] == [413, 413, 413]
+    assert [answer.status_code for answer in answers] == [413] * 4
     assert answers[0].json()["errors"][0]["code"] == "REQUEST_TOO_LARGE"
     assert (await service.events(batch())).status_code == 202
     assert len((await read_stream(bus)).events) == 1
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("br", brotli.compress)])
+async def test_a_body_that_would_unpack_to_far_more_takes_no_memory(encoding: str, pack: Any) -> None:
+    bomb = pack(b" " * 100_000_000)
+    assert len(bomb) < REQUEST_MAX_BYTES
+    sent = Request({"type": "http", "method": "POST", "headers": [(b"content-encoding", encoding.encode())]}, receive=_whole(bomb))
+    tracemalloc.start()
+    try:
+        with pytest.raises(HTTPException) as refused:
+            await body_of(sent, limit=REQUEST_MAX_BYTES)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert refused.value.status_code == 413
+    assert most < 4 * REQUEST_MAX_BYTES
+
+
+def _whole(body: bytes) -> Any:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
 
 
 async def test_a_batch_over_128_kb_is_refused_and_the_others_of_its_request_are_kept(service: Service, bus: Bus) -> None:
