@@ -230,6 +230,8 @@ BAD: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
         [("events[0].data.custom_attributes", "TOO_MANY")],
     ),
     "a value of 4,097 characters": (batch("b", user_attributes={"x": "y" * 4097}), [("user_attributes.x", "TOO_LONG")]),
+    "a list of 1,001 texts": (batch("b", user_attributes={"x": ["y"] * 1001}), [("user_attributes.x", "TOO_MANY")]),
+    "a text of 513 characters in a list": (batch("b", user_attributes={"x": ["y", "z" * 513]}), [("user_attributes.x[1]", "TOO_LONG")]),
     "a number beyond all bounds": (batch("b", user_attributes={"x": 10**400}), [("user_attributes.x", "NOT_A_NUMBER")]),
     "nobody": ({"environment": "production", "events": [custom()]}, [("user_identities", "NO_IDENTITY")]),
     "nobody, by zeros": (
@@ -310,6 +312,17 @@ async def test_a_name_over_256_characters_is_cut(service: Service, bus: Bus) -> 
     assert list(told.events[0].details["attributes"]) == [long[:256]]
     assert list(told.changes[0].set_attributes) == [long[:256]]
     assert list(told.changes[0].removed_attributes) == [long[:256]]
+
+
+async def test_what_is_just_within_the_limits_is_kept(service: Service, bus: Bus) -> None:
+    attributes = {f"a{number}": "x" for number in range(98)} | {"value": "x" * 4096}
+    sent = batch(
+        "c-1", custom("n" * 256, custom_attributes=attributes | {"list": ["y"] * 1000}), user_attributes={"list": ["y" * 512] * 50}
+    )
+    assert (await service.events(sent)).status_code == 202
+    told = await read_stream(bus)
+    assert len(told.events[0].details["attributes"]) == 100
+    assert len(told.changes[0].set_attributes["list"].list_value.values) == 50
 
 
 async def test_a_batch_of_identities_only_still_makes_the_person_known(service: Service, bus: Bus) -> None:

@@ -119,6 +119,70 @@ def test_details_hold_what_an_event_says_with_its_numbers_as_they_were_sent() ->
     }
 
 
+def attributes(*sent: dict[str, Any]) -> Any:
+    return json.loads(good(batch("c", *sent)).events[0].details, parse_float=str)["attributes"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("screen_view", {"activity_type": "main"}),
+        ("crash_report", {"class_name": "Shop", "severity": "fatal", "exception_handled": False}),
+        ("application_state_transition", {"launch_referral": "https://x.y", "successfully_closed": True}),
+        ("push_message", {"action_identifier": "a", "application_state": "background", "network": "n", "push_message_behavior": "Read"}),
+        ("push_registration", {"register": True}),
+        (
+            "network_performance",
+            {"http_verb": "GET", "url": "https://x.y", "response_code": 200, "time_elapsed": 5, "bytes_in": 6, "bytes_out": 7},
+        ),
+    ],
+)
+def test_what_an_event_of_a_type_says_beside_its_name_is_attributes_that_the_senders_own_win_over(kind: str, fields: Any) -> None:
+    needed = {"screen_name": "Home", "application_transition_type": "application_exit", "push_message_type": "sent"}
+    assert attributes(event(kind, **needed, **fields)) == fields
+    first = next(iter(fields))
+    assert attributes(event(kind, **needed, **fields, custom_attributes={first: "mine"})) == {**fields, first: "mine"}
+
+
+def test_a_product_action_says_more_than_its_products() -> None:
+    fields = {
+        "affiliation": "a",
+        "checkout_options": "o",
+        "checkout_step": 2,
+        "coupon_code": "HALF",
+        "product_action_list": "l",
+        "product_list_source": "s",
+        "shipping_amount": 4.5,
+        "tax_amount": 0.99,
+    }
+    product = {"id": "sku", "position": 3, "total_product_amount": 39.8, "custom_attributes": {"size": 43}}
+    sent = event("commerce_event", product_action={"action": "purchase", "products": [product], **fields})
+    assert attributes(sent) == {**fields, "shipping_amount": "4.5", "tax_amount": "0.99"}
+    details = json.loads(good(batch("c", sent)).events[0].details, parse_float=str)
+    assert details["products"] == [{"id": "sku", "attributes": {"position": 3, "total_product_amount": "39.8", "size": 43}}]
+
+
+def test_promotions_and_impressions_are_told_by_lists() -> None:
+    promotions = [{"id": "1", "name": "Spring", "position": 2, "creative": "x"}, {"id": "2", "name": "Spring"}]
+    sent = event("commerce_event", promotion_action={"action": "view", "promotions": promotions})
+    assert attributes(sent) == {
+        "promotion_id": ["1", "2"],
+        "promotion_name": ["Spring"],
+        "promotion_position": ["2"],
+        "promotion_creative": ["x"],
+    }
+    shown: list[dict[str, Any]] = [{"product_impression_list": name, "products": []} for name in ("Best", "New", "Best")]
+    assert attributes(event("commerce_event", product_impressions=shown)) == {"product_impression_list": ["Best", "New"]}
+
+
+def test_a_push_registration_brings_the_token_of_the_device() -> None:
+    def named(**data: Any) -> list[tuple[int, str]]:
+        return [(one.type, one.value) for one in good(batch("c", event("push_registration", **data))).identities]
+
+    assert named(register=True, registration_token="t") == [(IdentityType.CUSTOMER_ID, "c"), (IdentityType.PUSH_TOKEN, "t")]
+    assert named(register=False, registration_token="t") == [(IdentityType.CUSTOMER_ID, "c")]
+
+
 def test_opting_out_and_in_again_are_told_apart_by_an_attribute() -> None:
     events = good(batch("c", event("opt_out", is_opted_out=True), event("opt_out", is_opted_out=False))).events
     assert [json.loads(one.details) for one in events] == [{"attributes": {"is_opted_out": True}}, {"attributes": {"is_opted_out": False}}]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
@@ -76,9 +78,18 @@ def all_events() -> dict[EventType, Any]:
     }
 
 
-async def test_each_kind_of_event_that_the_client_makes_is_understood(service: Service, bus: Bus) -> None:
+def test_the_events_are_all_that_the_client_has() -> None:
+    made = {type(event) for event in all_events().values()}
+    modules = [import_module(f"mparticle.models.{found.name}") for found in iter_modules(mparticle.models.__path__)]
+    known = {value for module in modules for name, value in vars(module).items() if isinstance(value, type) and name.endswith("Event")}
+    assert known == made
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_each_kind_of_event_that_the_client_makes_is_understood(service: Service, bus: Bus, bulk: bool) -> None:
     events = all_events()
-    await asyncio.to_thread(client(service).upload_events, client_batch("c-1", *events.values()))
+    sent, api = client_batch("c-1", *events.values()), client(service)
+    await asyncio.to_thread(api.bulk_upload_events if bulk else api.upload_events, [sent] if bulk else sent)
     told = await read_stream(bus)
     assert [event.type for event in told.events] == list(events)
     assert len({event.mpid for event in told.events}) == 1

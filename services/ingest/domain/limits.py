@@ -18,6 +18,7 @@ NAME_MAX = 256
 VALUE_MAX = 4096
 ID_MAX = 256
 LIST_MAX = 1000
+ENTRY_MAX = 512
 PRODUCTS_MAX = 1000
 IDENTITIES_MAX = 100
 # Numbers of more digits than a double can tell the size of serve nobody, and a few characters (1e999999999) could name one.

@@ -23,6 +23,7 @@ from services.ingest.domain.model import (
     Identity,
     IdentityType,
     Reason,
+    Value,
 )
 from services.ingest.domain.values import attributes_of, details_json, instant, number, place, removed_of, short
 from services.ingest.domain.wire import WireBatch, WireConsent, WireDevice, WireEvent, WireEventData, WireLocation, WireProduct
@@ -146,6 +147,9 @@ def _identities(wire: WireBatch, faults: Faults) -> list[Identity]:
                 take(type_, device_id, f"device_info.{key}")
     take(IdentityType.DEVICE_APPLICATION_STAMP, wire.mp_deviceid, "mp_deviceid")
     take(IdentityType.PARTNER_ID, wire.partner_identity, "partner_identity")
+    for index, event in enumerate(wire.events or ()):
+        if event.event_type == "push_registration" and event.data is not None and event.data.register is not False:
+            take(IdentityType.PUSH_TOKEN, event.data.registration_token, f"events[{index}].data.registration_token")
     return identities.by_strength(found)
 
 
@@ -240,6 +244,8 @@ def _event(sent: WireEvent, batch_ms: int, now_ms: int, faults: Faults) -> Event
     type_, name = read(data, faults)
     time_ms = instant(data.timestamp_unixtime_ms, "data.timestamp_unixtime_ms", now_ms, faults)
     attributes = attributes_of(data.custom_attributes, "data.custom_attributes", faults)
+    if (own := _OWN_FIELDS.get(sent.event_type)) is not None:
+        attributes = {**_own(data, own, "data", faults), **attributes}
     details = ""
     if type_ is EventType.COMMERCE:
         details = _commerce_details(data, attributes, faults)
@@ -342,6 +348,56 @@ _READERS: dict[str, Read] = {
 }
 EVENT_TYPES = tuple(_READERS)
 
+# What of an event's own fields can be filtered by: they are attributes, unless the sender gives one of the same name.
+_OWN_FIELDS: dict[str, tuple[str, ...]] = {
+    "screen_view": ("activity_type",),
+    "crash_report": ("class_name", "severity", "exception_handled"),
+    "application_state_transition": ("launch_referral", "successfully_closed"),
+    "push_message": ("action_identifier", "application_state", "network", "push_message_behavior"),
+    "push_registration": ("register",),
+    "network_performance": ("http_verb", "url", "response_code", "time_elapsed", "bytes_in", "bytes_out"),
+}
+_OF_ACTIONS = (
+    "affiliation",
+    "checkout_options",
+    "checkout_step",
+    "coupon_code",
+    "product_action_list",
+    "product_list_source",
+    "shipping_amount",
+    "tax_amount",
+)
+_OF_PRODUCTS = ("position", "total_product_amount")
+_OF_PROMOTIONS = ("id", "name", "creative", "position")
+
+
+def _own(sent: msgspec.Struct, fields: Iterable[str], where: str, faults: Faults) -> dict[str, Value]:
+    """Those fields that have a value, as attributes."""
+    found: dict[str, Value] = {}
+    for field in fields:
+        value = getattr(sent, field)
+        if isinstance(value, str):
+            value = short(value, f"{where}.{field}", VALUE_MAX, faults) or None
+        elif isinstance(value, Decimal):
+            value = number(value, f"{where}.{field}", faults)
+        if value is not None:
+            found[field] = value
+    return found
+
+
+def _of_commerce(data: WireEventData, faults: Faults) -> dict[str, Value]:
+    """What a commerce event says beside its products: of several promotions or impressions, a list of each field."""
+    if data.product_action is not None:
+        return _own(data.product_action, _OF_ACTIONS, "data.product_action", faults)
+    lists: dict[str, list[str]] = {}
+    for index, promotion in enumerate((data.promotion_action and data.promotion_action.promotions) or ()):
+        for field, value in _own(promotion, _OF_PROMOTIONS, f"data.promotion_action.promotions[{index}]", faults).items():
+            lists.setdefault(f"promotion_{field}", []).append(str(value))
+    for index, impression in enumerate(data.product_impressions or ()):
+        for field, value in _own(impression, ("product_impression_list",), f"data.product_impressions[{index}]", faults).items():
+            lists.setdefault(field, []).append(str(value))
+    return {field: list(dict.fromkeys(values)) for field, values in lists.items()}
+
 
 def _location(sent: WireLocation | None, faults: Faults) -> dict[str, float] | None:
     if sent is None:
@@ -362,7 +418,7 @@ def _commerce_details(data: WireEventData, attributes: dict[str, Any], faults: F
     if len(products) > PRODUCTS_MAX:
         faults.add(f"{where}.products", f"has {len(products)} products; at most {PRODUCTS_MAX} are taken", Reason.TOO_MANY)
     return details_json(
-        attributes=attributes,
+        attributes={**_of_commerce(data, faults), **attributes},
         products=products,
         location=_location(data.location, faults),
         transaction_id=short(action.transaction_id, f"{where}.transaction_id", VALUE_MAX, faults) if action else None,
@@ -380,8 +436,9 @@ def _product(sent: WireProduct, where: str, faults: Faults) -> dict[str, Any]:
     for field, amount in amounts:
         if (counted := number(amount, f"{where}.{field}", faults)) is not None:
             product[field] = counted
-    if own := attributes_of(sent.custom_attributes, f"{where}.custom_attributes", faults):
-        product["attributes"] = own
+    own = _own(sent, _OF_PRODUCTS, where, faults)
+    if attributes := {**own, **attributes_of(sent.custom_attributes, f"{where}.custom_attributes", faults)}:
+        product["attributes"] = attributes
     return product
 
 

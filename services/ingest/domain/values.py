@@ -8,7 +8,16 @@ from typing import Any
 
 import msgspec
 
-from services.ingest.domain.limits import ATTRIBUTES_MAX, LIST_MAX, NAME_MAX, NUMBER_MAX_EXPONENT, TIME_MAX_AHEAD_MS, TIME_MIN_MS, VALUE_MAX
+from services.ingest.domain.limits import (
+    ATTRIBUTES_MAX,
+    ENTRY_MAX,
+    LIST_MAX,
+    NAME_MAX,
+    NUMBER_MAX_EXPONENT,
+    TIME_MAX_AHEAD_MS,
+    TIME_MIN_MS,
+    VALUE_MAX,
+)
 from services.ingest.domain.model import Faults, Reason, Value
 
 _PLACE_NAME_MAX = 80
@@ -132,5 +141,5 @@ def _check_list(values: list[Any], field: str, faults: Faults) -> None:
     for index, value in enumerate(values):
         if not isinstance(value, str):
             faults.add(f"{field}[{index}]", "must be text: a list holds texts only", Reason.WRONG_TYPE)
-        elif len(value) > VALUE_MAX:
-            faults.add(f"{field}[{index}]", f"is {len(value)} characters long; at most {VALUE_MAX} are taken", Reason.TOO_LONG)
+        elif len(value) > ENTRY_MAX:
+            faults.add(f"{field}[{index}]", f"is {len(value)} characters long; at most {ENTRY_MAX} are taken", Reason.TOO_LONG)

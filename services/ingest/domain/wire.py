@@ -25,6 +25,8 @@ class WireProduct(Struct, gc=False):
     price: Decimal | None = None
     quantity: Decimal | None = None
     coupon_code: str | None = None
+    position: Decimal | None = None
+    total_product_amount: Decimal | None = None
     custom_attributes: dict[str, Any] | None = None
 
 
@@ -33,13 +35,30 @@ class WireProductAction(Struct, gc=False):
     transaction_id: str | None = None
     total_amount: Decimal | None = None
     products: list[WireProduct] | None = None
+    affiliation: str | None = None
+    checkout_options: str | None = None
+    checkout_step: Decimal | None = None
+    coupon_code: str | None = None
+    product_action_list: str | None = None
+    product_list_source: str | None = None
+    shipping_amount: Decimal | None = None
+    tax_amount: Decimal | None = None
+
+
+class WirePromotion(Struct, gc=False):
+    id: str | None = None
+    name: str | None = None
+    creative: str | None = None
+    position: str | int | None = None
 
 
 class WirePromotionAction(Struct, gc=False):
     action: str | None = None
+    promotions: list[WirePromotion] | None = None
 
 
 class WireImpression(Struct, gc=False):
+    product_impression_list: str | None = None
     products: list[WireProduct] | None = None
 
 
@@ -55,6 +74,7 @@ class WireEventData(Struct, gc=False):
     custom_event_type: str | None = None
     # screen_view
     screen_name: str | None = None
+    activity_type: str | None = None
     # commerce_event
     product_action: WireProductAction | None = None
     promotion_action: WirePromotionAction | None = None
@@ -66,10 +86,26 @@ class WireEventData(Struct, gc=False):
     is_first_run: bool | None = None
     is_upgrade: bool | None = None
     application_transition_type: str | None = None
+    launch_referral: str | None = None
+    successfully_closed: bool | None = None
     # opt_out
     is_opted_out: bool | None = None
     # push_message
     push_message_type: str | None = None
+    action_identifier: str | None = None
+    application_state: str | None = None
+    network: str | None = None
+    push_message_behavior: str | None = None
+    # push_registration
+    register: bool | None = None
+    registration_token: str | None = None
+    # network_performance
+    http_verb: str | None = None
+    url: str | None = None
+    response_code: int | None = None
+    time_elapsed: int | None = None
+    bytes_in: int | None = None
+    bytes_out: int | None = None
     # breadcrumb
     label: str | None = None
     # profile
