@@ -244,6 +244,10 @@ BAD: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
         batch("b", custom(location={"latitude": 91, "longitude": 0})),
         [("events[0].data.location", "NOT_A_NUMBER")],
     ),
+    "a location beyond all bounds": (
+        batch("b", custom(location={"latitude": 10**400, "longitude": 0})),
+        [("events[0].data.location.latitude", "NOT_A_NUMBER")],
+    ),
     "a product action without an action": (
         batch("b", {"event_type": "commerce_event", "data": {"product_action": {"products": []}}}),
         [("events[0].data.product_action.action", "MISSING")],

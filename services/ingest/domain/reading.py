@@ -12,6 +12,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -167,10 +168,14 @@ def _fitting(value: Any, type_: Any, path: str, faults: Faults) -> Any:
     return _fitting_leaf(value, options, path, faults)
 
 
+# The types' annotations are read once: it takes longer than all else that a faulty batch costs.
+_fields_of = cache(msgspec.structs.fields)
+
+
 def _fitting_struct(value: dict[str, Any], type_: type[msgspec.Struct], path: str, faults: Faults) -> Any:
     fields: dict[str, Any] = {}
     missing = False
-    for known in msgspec.structs.fields(type_):
+    for known in _fields_of(type_):
         where = f"{path}.{known.encode_name}" if path else known.encode_name
         fitting = _fitting(value.get(known.encode_name), known.type, where, faults)
         if fitting is not None:
@@ -194,7 +199,11 @@ def _fitting_entries(value: dict[str, Any], entry: Any, path: str, faults: Fault
 
 def _fitting_leaf(value: Any, options: list[Any], path: str, faults: Faults) -> Any:
     if float in options and isinstance(value, int | Decimal) and not isinstance(value, bool):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            faults.add_at(path, "is not a number of this world", Reason.NOT_A_NUMBER)
+            return None
     for option in options:
         try:
             fitting = msgspec.convert(value, option)
