@@ -415,6 +415,14 @@ def test_the_write_key_of_a_body(body: bytes, key: str) -> None:
     assert write_key_of(body) == key
 
 
+def test_a_request_whose_fields_have_names_that_cannot_be_read_is_malformed() -> None:
+    for body in (b'{"sent\xcaAt": "x", "batch": []}', b'{"sent\xcaAt": "\\ud800", "batch": []}'):
+        reading = read(body, "batch", platform="", now_ms=NOW)
+        assert [(fault.place, fault.reason) for fault in reading.faults] == [("", "MALFORMED")]
+        with pytest.raises(Malformed):
+            write_key_of(body)
+
+
 @pytest.mark.parametrize("body", [b"", b"nonsense", b"[1]", b'{"a": ' + b"[" * 100_000])
 def test_a_body_that_is_no_object_has_no_write_key(body: bytes) -> None:
     with pytest.raises(Malformed):

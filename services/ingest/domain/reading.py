@@ -73,11 +73,11 @@ def opened(body: bytes, decode: Callable[[bytes], T]) -> T:
     except msgspec.DecodeError:
         # The decoder knows no halves of surrogate pairs. As NULs, of the same length, they are found in their parts.
         body = _ESCAPES.sub(_half_to_nul, body)
-    except RecursionError as error:
+    except (RecursionError, UnicodeDecodeError) as error:
         raise Malformed(_sentence(error, body)) from None
     try:
         return decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Malformed(_sentence(error, body)) from None
 
 
@@ -265,6 +265,8 @@ def _half_to_nul(found: re.Match[bytes]) -> bytes:
 def _sentence(error: Exception, body: bytes) -> str:
     if isinstance(error, RecursionError):
         return "The JSON is nested too deeply."
+    if isinstance(error, UnicodeDecodeError):
+        return "The JSON is not UTF-8: the name of a field can't be read."
     if isinstance(error, msgspec.ValidationError):
         return f"The JSON has another form: {error}."
     # Most of the decoder's sentences name the byte; that the end is missing does not.
