@@ -98,6 +98,19 @@ def test_an_event_without_a_time_has_the_time_of_its_batch_or_else_of_its_arriva
     assert good(batch("c", custom())).events[0].time_ms == NOW
 
 
+def test_a_whole_number_may_be_written_with_decimals() -> None:
+    consents = {"gdpr": {"news": {"consented": True, "timestamp_unixtime_ms": "T"}}}
+    body = json.dumps(
+        batch("c", event("session_end", session_duration_ms="D"), timestamp_unixtime_ms="T", mpid="M", consent_state=consents)
+    )
+    for written, number in (("1750000000000.0", 1_750_000_000_000), ("1.75e12", 1_750_000_000_000)):
+        sent = body.replace('"T"', written).replace('"D"', "5.0").replace('"M"', "7e0")
+        reading = read(sent.encode(), bulk=False, platform="", now_ms=NOW)
+        assert (reading.faults, reading.batches[0].time_ms, reading.batches[0].mpid) == ([], number, 7)
+        assert reading.batches[0].changes[0].consents == [Consent("gdpr", "news", True, number)]
+        assert json.loads(reading.batches[0].events[0].details) == {"session_duration_ms": 5}
+
+
 def test_details_hold_what_an_event_says_with_its_numbers_as_they_were_sent() -> None:
     product = {"id": "sku", "name": "Shoe", "brand": None, "price": "PRICE", "quantity": 2, "custom_attributes": {"size": 43}}
     action = {"action": "purchase", "transaction_id": "t-1", "total_amount": "TOTAL", "products": [product]}

@@ -25,7 +25,7 @@ from services.ingest.domain.model import (
     Reason,
     Value,
 )
-from services.ingest.domain.values import attributes_of, details_json, instant, number, place, removed_of, short
+from services.ingest.domain.values import attributes_of, details_json, instant, number, place, removed_of, short, whole
 from services.ingest.domain.wire import WireBatch, WireConsent, WireDevice, WireEvent, WireEventData, WireLocation, WireProduct
 
 _ENVIRONMENTS = ("production", "development", "unknown")
@@ -209,6 +209,8 @@ def _consents(wire: WireBatch, batch_ms: int, now_ms: int, faults: Faults) -> li
             if state is None:
                 continue
             where = place(field, purpose) if purpose else field
+            if isinstance(state, dict):
+                state = {name: whole(value) for name, value in state.items()}
             try:
                 consent = msgspec.convert(state, WireConsent)
             except msgspec.ValidationError:

@@ -20,7 +20,7 @@ import msgspec
 from services.ingest.domain.limits import BATCH_MAX_BYTES, BATCHES_MAX
 from services.ingest.domain.mapping import batch_of
 from services.ingest.domain.model import Batch, Fault, Faults, Reason
-from services.ingest.domain.values import bad_character, place
+from services.ingest.domain.values import bad_character, place, whole
 from services.ingest.domain.wire import WireBatch
 
 _NUL = b"\\u0000"
@@ -204,6 +204,8 @@ def _fitting_leaf(value: Any, options: list[Any], path: str, faults: Faults) -> 
         except OverflowError:
             faults.add_at(path, "is not a number of this world", Reason.NOT_A_NUMBER)
             return None
+    elif int in options:
+        value = whole(value)
     for option in options:
         try:
             fitting = msgspec.convert(value, option)

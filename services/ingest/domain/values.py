@@ -21,6 +21,7 @@ from services.ingest.domain.limits import (
 from services.ingest.domain.model import Faults, Reason, Value
 
 _PLACE_NAME_MAX = 80
+_WHOLE_MAX_EXPONENT = 20
 _INT_MAX: int = 10**NUMBER_MAX_EXPONENT
 # Numbers as they were sent: Decimal("19.90") becomes 19.90.
 encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -64,6 +65,13 @@ def is_number(value: int | Decimal) -> bool:
     if isinstance(value, int):
         return -_INT_MAX < value < _INT_MAX
     return value.is_finite() and abs(value.adjusted()) <= NUMBER_MAX_EXPONENT
+
+
+def whole(value: Any) -> Any:
+    """A whole number that was written with decimals as an int, for JSON has one kind of number; else the value as it is."""
+    if isinstance(value, Decimal) and value.is_finite() and value.adjusted() < _WHOLE_MAX_EXPONENT and value % 1 == 0:
+        return int(value)
+    return value
 
 
 def number(value: Decimal | None, field: str, faults: Faults) -> Decimal | None:
