@@ -24,7 +24,7 @@ from services.ingest.domain.model import Reason
 from tests.ingest.conftest import KEY, SECRET, Service
 
 FILE = Path(__file__).parents[2] / "docs" / "events-api.openapi.yaml"
-EXAMPLES = int(os.environ.get("MUSTER_OPENAPI_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("MUSTER_OPENAPI_EXAMPLES", "30"))
 PATHS = ("/v2/events", "/v2/bulkevents")
 
 
