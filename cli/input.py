@@ -12,10 +12,16 @@ from muster.definition.v1 import definition_service_pb2 as pb
 
 from cli.client import Muster
 from cli.faults import bad_input
-from cli.output import AccountOption, JsonOption, as_dict, fields, note, print_json, table, word
+from cli.output import AccountOption, JsonOption, as_dict, count, fields, note, print_json, table, word
 from cli.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Where data comes from, and the keys to send it with.")
+
+PerSecondOption = Annotated[
+    int | None,
+    typer.Option("--events-per-second", min=0, max=10**9, help="More events in a second are refused for the time being; 0 for no limit."),
+]
+PerDayOption = Annotated[int | None, typer.Option("--events-per-day", min=0, max=10**12, help="The same for any 24 hours; 0 for no limit.")]
 
 _PLATFORMS = {word(name, "PLATFORM_").replace(" ", "-"): number for name, number in account_pb2.Platform.items() if number}
 
@@ -29,6 +35,8 @@ def create(
     segment: Annotated[
         bool, typer.Option("--segment", help="Its key alone may send, by the Segment API: it is the write key there.")
     ] = False,
+    per_second: PerSecondOption = None,
+    per_day: PerDayOption = None,
     account: AccountOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -37,7 +45,9 @@ def create(
         raise bad_input("An input is either of a platform or a feed: give --platform NAME or --feed.")
     if platform and platform not in _PLATFORMS:
         raise bad_input(f"There is no platform {platform!r}.", hint=f"There are: {', '.join(_PLATFORMS)}.")
-    request = pb.CreateInputRequest(workspace_id=workspace, name=name, allow_key_only=segment)
+    request = pb.CreateInputRequest(
+        workspace_id=workspace, name=name, allow_key_only=segment, events_per_second=per_second or 0, events_per_day=per_day or 0
+    )
     request.kind = account_pb2.INPUT_KIND_FEED if feed else account_pb2.INPUT_KIND_PLATFORM
     if platform:
         request.platform = _PLATFORMS[platform]
@@ -54,6 +64,7 @@ def create(
             ("API key", answer.input.api_key),
             ("API secret", answer.api_secret),
             ("write key", answer.input.api_key if answer.input.allow_key_only else ""),
+            ("at most", _limits(answer.input)),
         ]
     )
     note("Keep the secret now: it can't be shown again.")
@@ -66,14 +77,16 @@ def update(
     segment: Annotated[
         bool | None, typer.Option("--segment/--no-segment", help="Whether its key alone may send, by the Segment API.")
     ] = None,
+    per_second: PerSecondOption = None,
+    per_day: PerDayOption = None,
     account: AccountOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Change an input; what is not given stays."""
-    given = {"name": name, "allow_key_only": segment}
+    given = {"name": name, "allow_key_only": segment, "events_per_second": per_second, "events_per_day": per_day}
     changes = {field: value for field, value in given.items() if value is not None}
     if not changes:
-        raise bad_input("There is nothing to change.", hint="Give --name, --segment or --no-segment.")
+        raise bad_input("There is nothing to change.", hint="Give --name, --segment, --events-per-second or --events-per-day.")
     with Muster(Settings.load(), account) as muster:
         before = _find(muster, input_id)
         request = pb.UpdateInputRequest(
@@ -90,6 +103,7 @@ def update(
             ("name", after.name),
             ("source", _source(after)),
             ("write key", after.api_key if after.allow_key_only else ""),
+            ("at most", _limits(after)),
         ]
     )
 
@@ -130,6 +144,11 @@ def _find(muster: Muster, input_id: int) -> account_pb2.Input:
         if item.input_id == input_id:
             return item
     raise bad_input(f"The account has no input {input_id}.", hint="`muster input list` shows them.")
+
+
+def _limits(item: account_pb2.Input) -> str:
+    limits = [(item.events_per_second, "second"), (item.events_per_day, "day")]
+    return ", ".join(f"{count(limit)} events a {unit}" for limit, unit in limits if limit)
 
 
 def _source(item: account_pb2.Input) -> str:

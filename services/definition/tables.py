@@ -77,6 +77,8 @@ inputs = Table(
     Column("state", Integer, nullable=False),
     ms_column("create_time_ms"),
     Column("allow_key_only", Boolean, nullable=False, server_default=false()),
+    Column("events_per_second", BigInteger, nullable=False, server_default="0"),
+    Column("events_per_day", BigInteger, nullable=False, server_default="0"),
     Index(None, "account_id", "input_id"),
     sqlite_autoincrement=True,
 )

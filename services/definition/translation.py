@@ -78,6 +78,8 @@ def input_to_proto(data_input: Input) -> account_pb2.Input:
         create_time_ms=data_input.create_time_ms,
         etag=etag_of(data_input.version),
         allow_key_only=data_input.allow_key_only,
+        events_per_second=data_input.events_per_second,
+        events_per_day=data_input.events_per_day,
     )
 
 

@@ -175,6 +175,9 @@ def test_the_key_of_an_input_may_send_alone_if_it_is_told_so(live: Run) -> None:
     changed = live("input", "update", other["input_id"], "--segment", "--name", "Shop server", "--json").document
     assert (changed["allow_key_only"], changed["name"]) == (True, "Shop server")
     assert "write key" not in live("input", "update", other["input_id"], "--no-segment").out
+    limited = live("input", "update", other["input_id"], "--events-per-second", "2000", "--events-per-day", "0")
+    assert "2,000 events a second" in limited.out
+    assert "a day" not in limited.out
     missing = live("input", "update", "999999", "--segment")
     assert (missing.exit_code, "no input 999999" in missing.err) == (2, True)
 

@@ -207,6 +207,22 @@ async def test_an_input_is_updated_by_mask_and_etag_and_told(service: Service, h
     assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "UNKNOWN_INPUT")
 
 
+async def test_what_an_input_may_send_is_bounded_by_what_can_be_counted(home: Home) -> None:
+    request = pb.CreateInputRequest(
+        workspace_id=home.workspace.workspace_id, name="Site", kind=account_pb2.INPUT_KIND_FEED, events_per_second=100, events_per_day=10**6
+    )
+    made = (await home.accounts.CreateInput(request)).input
+    assert (made.events_per_second, made.events_per_day) == (100, 10**6)
+    changed = account_pb2.Input(input_id=made.input_id, etag=made.etag, events_per_second=0, events_per_day=2)
+    after = await home.accounts.UpdateInput(
+        pb.UpdateInputRequest(input=changed, update_mask=FieldMask(paths=["events_per_second", "events_per_day"]))
+    )
+    assert (after.events_per_second, after.events_per_day, after.name) == (0, 2, "Site")
+    request.events_per_day = 10**12 + 1
+    failure = await refused(home.accounts.CreateInput(request))
+    assert [(v.field, v.reason) for v in failure.violations] == [("events_per_day", "OUT_OF_RANGE")]
+
+
 async def test_an_input_can_be_made_with_a_key_that_sends_alone(home: Home) -> None:
     request = pb.CreateInputRequest(
         workspace_id=home.workspace.workspace_id, name="Site", kind=account_pb2.INPUT_KIND_FEED, allow_key_only=True

@@ -22,6 +22,7 @@ from ..domain.accounts import (
     account_faults,
     deactivated,
     input_faults,
+    limit_faults,
     name_faults,
     overridden,
     refuse_shorter_look_back,
@@ -37,7 +38,7 @@ from ..translation import account_to_proto, identity_rules_of, input_to_proto, o
 from .requests import Context, create_of, mask_paths, refuse
 
 _EDITABLE = frozenset({"name", "look_back_days", "identity_rules"})
-_EDITABLE_OF_INPUTS = frozenset({"name", "allow_key_only"})
+_EDITABLE_OF_INPUTS = frozenset({"name", "allow_key_only", "events_per_second", "events_per_day"})
 
 
 class AccountApi(pb_grpc.AccountServiceServicer):
@@ -158,7 +159,7 @@ class AccountApi(pb_grpc.AccountServiceServicer):
         now_ms = self._clock.now_ms()
         create = create_of("CreateInput", request, request.idempotency_key)
         kind = InputKind(request.kind)
-        refuse(input_faults(request.name, kind, request.platform))
+        refuse((*input_faults(request.name, kind, request.platform), *limit_faults(request.events_per_second, request.events_per_day)))
         async with self._store.transaction(account_of(context), now_ms=now_ms) as tx:
             await tx.locked_account()
             if (earlier := await tx.earlier(create)) is not None:
@@ -176,6 +177,8 @@ class AccountApi(pb_grpc.AccountServiceServicer):
                     api_secret_sha256=key.api_secret_sha256,
                     create_time_ms=now_ms,
                     allow_key_only=request.allow_key_only,
+                    events_per_second=request.events_per_second,
+                    events_per_day=request.events_per_day,
                 )
             )
             await tx.remember(create, data_input.input_id)
@@ -203,7 +206,7 @@ class AccountApi(pb_grpc.AccountServiceServicer):
             data_input = await tx.input(request.input.input_id)
             check_required_etag(request.input.etag, data_input.version, what="input")
             after = replace(data_input, **{path: getattr(request.input, path) for path in paths})
-            refuse(name_faults(after.name))
+            refuse((*name_faults(after.name), *limit_faults(after.events_per_second, after.events_per_day)))
             if after != data_input:
                 after = await tx.save_input(replace(after, version=data_input.version + 1))
         self._relay.wake()

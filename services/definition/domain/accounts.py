@@ -18,6 +18,7 @@ from .texts import check_name, few
 
 LOOK_BACK_DAYS = 30
 LOOK_BACK_DAYS_MAX = 150
+EVENTS_MAX = 10**12
 
 
 class InputKind(IntEnum):
@@ -90,6 +91,8 @@ class Input:
     state: InputState = InputState.ACTIVE
     create_time_ms: int
     allow_key_only: bool = False
+    events_per_second: int = 0
+    events_per_day: int = 0
 
 
 def account_faults(name: str, look_back_days: int) -> tuple[Fault, ...]:
@@ -126,6 +129,17 @@ def input_faults(name: str, kind: InputKind, platform: int) -> tuple[Fault, ...]
         place.fault(Reason.MISSING, "The platform is missing; say which one the input is of.")
     if kind is InputKind.FEED and platform != 0:
         place.fault(Reason.NOT_APPLICABLE, "A feed has no platform; leave it out, or make it a platform input.")
+    return findings.verdict().faults
+
+
+def limit_faults(events_per_second: int, events_per_day: int) -> tuple[Fault, ...]:
+    """What is wrong with how much an input may send; 0 stands for no limit."""
+    findings = Findings()
+    for field, limit in (("events_per_second", events_per_second), ("events_per_day", events_per_day)):
+        if limit > EVENTS_MAX:
+            Place(findings, field).fault(
+                Reason.OUT_OF_RANGE, f"{limit} events are more than can be counted; give at most {EVENTS_MAX}, or 0 for no limit."
+            )
     return findings.verdict().faults
 
 

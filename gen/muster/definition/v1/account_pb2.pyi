@@ -323,6 +323,8 @@ class Input(_message.Message):
     CREATE_TIME_MS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     ALLOW_KEY_ONLY_FIELD_NUMBER: _builtins.int
+    EVENTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    EVENTS_PER_DAY_FIELD_NUMBER: _builtins.int
     input_id: _builtins.int
     workspace_id: _builtins.int
     name: _builtins.str
@@ -336,6 +338,9 @@ class Input(_message.Message):
     etag: _builtins.str
     allow_key_only: _builtins.bool
     """The API key alone may send, by the Segment API, where it is the write key: for pages and apps, which can keep no secret."""
+    events_per_second: _builtins.int
+    """How many events may come in a second and, in any 24 hours, in a day. 0: as many as come. More are refused for the time being."""
+    events_per_day: _builtins.int
     def __init__(
         self,
         *,
@@ -349,10 +354,12 @@ class Input(_message.Message):
         create_time_ms: _builtins.int = ...,
         etag: _builtins.str = ...,
         allow_key_only: _builtins.bool = ...,
+        events_per_second: _builtins.int = ...,
+        events_per_day: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_key_only", b"allow_key_only", "api_key", b"api_key", "create_time_ms", b"create_time_ms", "etag", b"etag", "input_id", b"input_id", "kind", b"kind", "name", b"name", "platform", b"platform", "state", b"state", "workspace_id", b"workspace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_key_only", b"allow_key_only", "api_key", b"api_key", "create_time_ms", b"create_time_ms", "etag", b"etag", "events_per_day", b"events_per_day", "events_per_second", b"events_per_second", "input_id", b"input_id", "kind", b"kind", "name", b"name", "platform", b"platform", "state", b"state", "workspace_id", b"workspace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -273,6 +273,8 @@ class CreateInputRequest(_message.Message):
     PLATFORM_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     ALLOW_KEY_ONLY_FIELD_NUMBER: _builtins.int
+    EVENTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    EVENTS_PER_DAY_FIELD_NUMBER: _builtins.int
     workspace_id: _builtins.int
     name: _builtins.str
     kind: _account_pb2.InputKind.ValueType
@@ -280,6 +282,8 @@ class CreateInputRequest(_message.Message):
     idempotency_key: _builtins.str
     allow_key_only: _builtins.bool
     """See Input."""
+    events_per_second: _builtins.int
+    events_per_day: _builtins.int
     def __init__(
         self,
         *,
@@ -289,10 +293,12 @@ class CreateInputRequest(_message.Message):
         platform: _account_pb2.Platform.ValueType = ...,
         idempotency_key: _builtins.str = ...,
         allow_key_only: _builtins.bool = ...,
+        events_per_second: _builtins.int = ...,
+        events_per_day: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_key_only", b"allow_key_only", "idempotency_key", b"idempotency_key", "kind", b"kind", "name", b"name", "platform", b"platform", "workspace_id", b"workspace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_key_only", b"allow_key_only", "events_per_day", b"events_per_day", "events_per_second", b"events_per_second", "idempotency_key", b"idempotency_key", "kind", b"kind", "name", b"name", "platform", b"platform", "workspace_id", b"workspace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
