@@ -455,9 +455,17 @@ def test_several_batches_of_one_request_are_one_table() -> None:
 
 
 async def test_rows_show_who_is_one(channel: grpc.aio.Channel, bus: Bus) -> None:
-    before = {"customer_id": ["c", None, None], "ios_vendor_id": [None, "d", "e"], "event_name": ["bought", "browsed", "elsewhere"]}
+    before: dict[str, Any] = {
+        "customer_id": ["c", None, None],
+        "ios_vendor_id": [None, "d", "e"],
+        "event_name": ["bought", "browsed", "elsewhere"],
+    }
     # The third row is of somebody all of whose identities are known, and who ends in this very request.
-    after = {"customer_id": ["c", None, "c", "c"], "ios_vendor_id": ["d", "d", None, "e"], "event_name": ["in", "again", "on", "too"]}
+    after: dict[str, Any] = {
+        "customer_id": ["c", None, "c", "c"],
+        "ios_vendor_id": ["d", "d", None, "e"],
+        "event_name": ["in", "again", "on", "too"],
+    }
     await ingest(channel, request(before))
     await ingest(channel, request(after))
     told = await read_stream(bus)
