@@ -301,6 +301,8 @@ class Intake:
             if len(named) > 1 and (rules := self._rules_of(input.account_id)).priority:
                 named = rules.in_order(named, lambda one: one.type)
             person = Person(batch.mpid, [one.type for one in named], [key_of(input.account_id, one) for one in named])
+            if batch.claims:
+                person.claims = [(one.type, key_of(input.account_id, one)) for one in batch.claims]
             kept.append(_Kept(input, batch, named, person, ids))
             keys_of.append(keys)
         new = await self._store.remember(connection, (key for keys in keys_of for key in keys if key), now_ms=now_ms)

@@ -7,7 +7,7 @@ an MPID that ended is told again of the right person by the evaluator.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -71,7 +71,7 @@ class Resolver:
         store = self._store
         await store.lock_account(connection, account_id)
         memory = await self._memory(connection, account_id)
-        known, missing = self._cache.look_up((key for person in people for key in person.keys), memory.epoch)
+        known, missing = self._cache.look_up(_keys_of(people), memory.epoch)
         owners = await store.owners(connection, missing) if missing else {}
         known.update(owners)
         into = await store.finals(connection, account_id, {person.mpid for person in people if person.mpid})
@@ -157,6 +157,13 @@ class Resolver:
         self._epochs += 1
         memory = self._memories[account_id] = _Memory(self._epochs, revision)
         return memory
+
+
+def _keys_of(people: Sequence[Person]) -> Iterator[bytes]:
+    for person in people:
+        yield from person.keys
+        for _, key in person.claims:
+            yield key
 
 
 def draw() -> int:

@@ -20,16 +20,16 @@ class World:
     round: int = 0
     ended: dict[int, int] = field(default_factory=dict)
 
-    def take(self, given: int, identities: Sequence[tuple[int, str]], fresh: int) -> int:
+    def take(self, given: int, identities: Sequence[tuple[int, str]], fresh: int, claims: Sequence[tuple[int, str]] = ()) -> int:
         """What a batch comes to: who it is about."""
         while given in self.ended:
             given = self.ended[given]
-        mpid = given or self._who(identities) or fresh
+        mpid = given or self._who(identities) or next((self.owner(one) for one in claims if self.owner(one)), 0) or fresh
         held = self.people.setdefault(mpid, {})
         for place, identity in enumerate(identities):
             owner = self.owner(identity)
             if owner == 0:
-                most = self.most.get(identity[0], 0)
+                most = 0 if claims else self.most.get(identity[0], 0)
                 same = [one for one in held if one[0] == identity[0]]
                 if most and len(same) >= most:
                     replaceable = [one for one in same if one not in identities[:place]]
@@ -40,10 +40,16 @@ class World:
             elif owner != mpid and identity[0] in self.moving:
                 del self.people[owner][identity]
                 held[identity] = self.round
-            elif owner != mpid and not given and self._one(owner, mpid, identity[0]):
-                held |= self.people.pop(owner)
-                self.ended[owner] = mpid
+            elif owner != mpid and not given and self.merging and self._one(owner, mpid, identity[0]):
+                self._join(owner, mpid)
+        for claim in claims:
+            if self.owner(claim) not in (0, mpid) and self.merging:
+                self._join(self.owner(claim), mpid)
         return mpid
+
+    def _join(self, owner: int, mpid: int) -> None:
+        self.people[mpid] |= self.people.pop(owner)
+        self.ended[owner] = mpid
 
     def owner(self, identity: tuple[int, str]) -> int:
         return next((mpid for mpid, held in self.people.items() if identity in held), 0)
@@ -66,7 +72,7 @@ class World:
 
     def _one(self, one: int, other: int, by: int) -> bool:
         types = [[type_ for type_, _ in self.people[mpid]] for mpid in (one, other)]
-        if not self.merging or any((types[0] + types[1]).count(type_) > most for type_, most in self.most.items() if most):
+        if any((types[0] + types[1]).count(type_) > most for type_, most in self.most.items() if most):
             return False
         return not (device(by) and all(any(not device(type_) for type_ in own) for own in types))
 

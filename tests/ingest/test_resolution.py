@@ -27,8 +27,10 @@ def type_of(name: str) -> int:
     return int(_TYPES[name.split(maxsplit=1)[0]])
 
 
-def person(*names: str, mpid: int = 0) -> Person:
-    return Person(mpid, [type_of(name) for name in names], [name.encode() for name in names])
+def person(*names: str, mpid: int = 0, claims: Sequence[str] = ()) -> Person:
+    return Person(
+        mpid, [type_of(name) for name in names], [name.encode() for name in names], [(type_of(name), name.encode()) for name in claims]
+    )
 
 
 class People:
@@ -50,7 +52,7 @@ class People:
     def decide(self, *people: Person) -> Decision:
         self.round += 1
         held: dict[int, dict[bytes, Held]] = {}
-        keys = {key for one in people for key in one.keys}
+        keys = {key for one in people for key in (*one.keys, *(key for _, key in one.claims))}
         into = {one.mpid: self.into[one.mpid] for one in people if one.mpid in self.into}
         known = {key: owner for key, owner in self.owners.items() if key in keys}
         while True:
@@ -173,6 +175,16 @@ def test_a_push_token_goes_over_to_whoever_uses_it() -> None:
     assert (people.of(1), people.of(2)) == (["customer 1"], ["customer 2", "push"])
 
 
+def test_who_is_said_to_be_one_is_one_also_with_two_customer_ids() -> None:
+    people = People(p1="customer 1, email 1", p2="customer 2, device")
+    assert people.decide(person("customer 1", claims=["customer 2", "customer 3"])).mpids == [1]
+    assert people.of(1) == ["customer 1", "customer 2", "device", "email 1"]
+    assert people.into == {2: 1}
+    # Who is new is whoever is said to be the same.
+    assert people.decide(person("customer 4", claims=["customer 1"])).mpids == [1]
+    assert "customer 1" in people.of(1)
+
+
 def test_people_can_be_kept_apart() -> None:
     people = People(Rules(merging=False), p1="customer", p2="email")
     assert people.decide(person("customer", "email")).mpids == [1]
@@ -193,6 +205,7 @@ _STRENGTH = {name: place for place, name in enumerate(NAMES)}
 batches = st.tuples(
     st.sampled_from([0, 0, 0, 0, 1, 2]),
     st.lists(st.sampled_from(NAMES), unique=True, max_size=4).map(lambda names: sorted(names, key=lambda name: _STRENGTH[name])),
+    st.lists(st.sampled_from(NAMES), max_size=2).map(lambda claims: claims if len(claims) == 2 else []),
 )
 rules = st.builds(
     Rules,
@@ -204,17 +217,24 @@ rules = st.builds(
 
 @settings(max_examples=600, deadline=None)
 @given(rules, st.lists(st.lists(batches, max_size=5), max_size=8))
-def test_rounds_give_what_batches_give_one_by_one_in_a_plain_world(rules: Rules, rounds: Sequence[Sequence[tuple[int, list[str]]]]) -> None:
+def test_rounds_give_what_batches_give_one_by_one_in_a_plain_world(
+    rules: Rules, rounds: Sequence[Sequence[tuple[int, list[str], list[str]]]]
+) -> None:
     world = World(dict(rules.most), set(rules.moving), rules.merging)
     people = People(rules)
     for round_ in rounds:
-        batches = [person(*names, mpid=mpid) for mpid, names in round_ if mpid or names]
+        batches = [person(*names, mpid=mpid, claims=claims) for mpid, names, claims in round_ if mpid or names]
         told = people.decide(*batches)
         world.round = people.round
         numbers = {one.fresh: one.fresh for one in batches}
         for one in batches:
             # A new person has the number that was drawn for the batch.
-            world.take(one.mpid, [(type_of(key.decode()), key.decode()) for key in one.keys], one.fresh or -1)
+            world.take(
+                one.mpid,
+                [(type_of(key.decode()), key.decode()) for key in one.keys],
+                one.fresh or -1,
+                [(type_, key.decode()) for type_, key in one.claims],
+            )
         assert len(numbers) <= len(batches) + 1
         held = {mpid: sorted(name for _, name in names) for mpid, names in world.people.items() if names}
         assert held == {mpid: people.of(mpid) for mpid in set(people.owners.values())}

@@ -49,6 +49,7 @@ async def test_each_call_of_the_client_is_understood(site: Service, bus: Bus, pa
         sender.page("c-1", name="Home", properties={"path": "/"})
         sender.screen("c-1", name="Basket")
         sender.group("c-1", "g-1", {"name": "Acme"})
+        sender.track("c-0", "Wandered")
         sender.alias("c-0", "c-1")
         sender.track(anonymous_id="a-1", event="Returned", context={"traits": {"plan": "platinum"}})
         sender.shutdown()
@@ -61,6 +62,7 @@ async def test_each_call_of_the_client_is_understood(site: Service, bus: Bus, pa
         (EventType.COMMERCE, "purchase"),
         (EventType.SCREEN_VIEW, "Home"),
         (EventType.SCREEN_VIEW, "Basket"),
+        (EventType.CUSTOM, "Wandered"),
         (EventType.CUSTOM, "Returned"),
     ]
     assert len({event.mpid for event in told.events}) == 1

@@ -96,7 +96,10 @@ def test_a_group_is_known_by_attributes_of_the_person() -> None:
 
 
 def test_an_alias_names_both_in_one_batch() -> None:
-    assert named(good("alias", previousId="old")) == [(CUSTOMER, "u"), (CUSTOMER, "old")]
+    told = good("alias", previousId="old")
+    assert named(told) == [(CUSTOMER, "u")]
+    assert [(one.type, one.value) for one in told.claims] == [(CUSTOMER, "old"), (STAMP, "old")]
+    assert good("track", event="e").claims == []
     # As analytics.js sends it: the id before was the anonymous one.
     assert named(good("alias", previousId="a-1", anonymousId="a-1")) == [(CUSTOMER, "u"), (STAMP, "a-1")]
 

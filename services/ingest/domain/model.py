@@ -192,6 +192,8 @@ class Batch(Struct, gc=False):
     changes: list[Change]
     # When what the batch states holds from.
     time_ms: int
+    # Identities of which the sender says that whoever has them is this person too; nobody is given them.
+    claims: list[Identity] = []
 
 
 class Fault(Struct, frozen=True):

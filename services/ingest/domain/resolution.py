@@ -9,6 +9,7 @@
 4. Another person's identity of a type that moves (push tokens) becomes the person's. Any other says that the two are one. They are, unless
    together they have too many identities of a type; or only a device says so and both have user identities. Who was found first stays,
    the other one ends. People who are not one keep what they have.
+5. Where the sender says so (an alias), two people are one whatever they have, and nothing is one too many.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class Person:
     mpid: int
     types: Sequence[int]
     keys: Sequence[bytes]
+    # The types and keys of identities of which the sender says that whoever has them is this person too (an alias). Nobody is given them.
+    claims: Sequence[tuple[int, bytes]] = ()
     # The MPID should the person turn out to be new; drawn once, so that deciding again gives the same.
     fresh: int = 0
 
@@ -133,8 +136,8 @@ class _Deciding:
 
     def _quickly(self, person: Person) -> int:
         """The person, where all identities are known as one person's; else 0."""
-        if not person.keys:
-            return self._final(person.mpid)
+        if not person.keys or person.claims:
+            return 0 if person.claims else self._final(person.mpid)
         first = self._owner(person.keys[0])
         if first and (not person.mpid or self._final(person.mpid) == first) and all(self._owner(key) == first for key in person.keys[1:]):
             return first
@@ -152,14 +155,18 @@ class _Deciding:
         for type_, key in zip(person.types, person.keys, strict=True):
             owner = self._owner(key)
             if not owner:
-                self._add(mpid, type_, key, mine)
+                self._add(mpid, type_, key, mine, bounded=not person.claims)
             elif owner != mpid:
                 if type_ in self._rules.moving:
                     self._remove(owner, key)
                     self._enter(mpid, type_, key)
-                elif not person.mpid and self._are_one(owner, mpid, type_):
+                elif not person.mpid and self._rules.merging and self._are_one(owner, mpid, type_):
                     self._merge(owner, mpid, type_, place)
             mine.add(key)
+        for type_, key in person.claims:
+            owner = self._owner(key)
+            if owner not in (0, mpid) and self._rules.merging:
+                self._merge(owner, mpid, type_, place)
         return mpid
 
     def _found(self, person: Person) -> int:
@@ -171,7 +178,7 @@ class _Deciding:
                 stronger.append(type_)
             elif self._may_be(owner, type_, new, stronger):
                 return owner
-        return 0
+        return next((owner for _, key in person.claims if (owner := self._owner(key))), 0)
 
     def _may_be(self, mpid: int, by: int, new: Sequence[int], stronger: Sequence[int]) -> bool:
         if names_a_device(by):
@@ -183,8 +190,8 @@ class _Deciding:
         types = self._types(mpid)
         return all(types.count(type_) < most for type_, most in asked.items())
 
-    def _add(self, mpid: int, type_: int, key: bytes, mine: set[bytes]) -> None:
-        most = self._rules.most.get(type_, 0)
+    def _add(self, mpid: int, type_: int, key: bytes, mine: set[bytes], *, bounded: bool) -> None:
+        most = self._rules.most.get(type_, 0) if bounded else 0
         if most:
             same = [(age, other) for other, (other_type, age) in self._names(mpid).items() if other_type == type_]
             if len(same) >= most:
@@ -209,8 +216,6 @@ class _Deciding:
         (self._later.setdefault(mpid, {}) if names is None else names)[key] = type_, _NOW_MS
 
     def _are_one(self, owner: int, mpid: int, by: int) -> bool:
-        if not self._rules.merging:
-            return False
         both = self._types(owner), self._types(mpid)
         if names_a_device(by) and all(any(not names_a_device(type_) for type_ in types) for types in both):
             return False
@@ -218,11 +223,11 @@ class _Deciding:
         return all(types.count(type_) <= most for type_, most in self._rules.most.items() if most)
 
     def _merge(self, mpid: int, into: int, by: int, place: int) -> None:
-        self._into[mpid] = into
-        names = self._names(mpid)
+        names, joined = self._names(mpid), self._names(into)
         for key in names:
             self._home.setdefault(key, mpid)
-        self._names(into).update(names)
+        joined.update(names)
+        self._into[mpid] = into
         self._decision.merges.append(Merge(mpid, into, by, place))
 
     def _owner(self, key: bytes) -> int:

@@ -67,6 +67,7 @@ def batch_of(sent: WireMessage, type_: str, shared: WireShared, platform: str, n
         events=events,
         changes=[stated] if stated.says_something() else [],
         time_ms=time_ms,
+        claims=_claims(sent, faults) if type_ == "alias" else [],
     )
 
 
@@ -122,13 +123,6 @@ def _identities(sent: WireMessage, type_: str, context: WireContext, platform: s
 
     take(IdentityType.CUSTOMER_ID, sent.user_id, "userId")
     take(IdentityType.DEVICE_APPLICATION_STAMP, sent.anonymous_id, "anonymousId")
-    if type_ == "alias":
-        # It may be either; an anonymous id is known for one where the sender gives it as such too.
-        anonymous = sent.previous_id is not None and str(sent.previous_id) == str(sent.anonymous_id)
-        if not sent.previous_id:
-            faults.add("previousId", 'Required field "previousId" is missing or empty.', Reason.MISSING)
-        elif not anonymous:
-            take(IdentityType.CUSTOMER_ID, sent.previous_id, "previousId")
     for traits, field in ((sent.traits if type_ == "identify" else None, "traits"), (context.traits, "context.traits")):
         # What people write where they have no address is no address.
         if traits and isinstance(email := traits.get("email"), str) and "@" in email:
@@ -142,6 +136,19 @@ def _identities(sent: WireMessage, type_: str, context: WireContext, platform: s
                 take(kinds[1], device.advertising_id, "context.device.advertisingId")
         take(IdentityType.PUSH_TOKEN, device.token, "context.device.token")
     return identities.by_strength(found)
+
+
+def _claims(sent: WireMessage, faults: Faults) -> list[Identity]:
+    """Who is the same person: nobody can tell whether the id before was a user's or an anonymous one."""
+    said = text(sent.previous_id, "previousId", faults)
+    if not said:
+        faults.add("previousId", 'Required field "previousId" is missing or empty.', Reason.MISSING)
+        return []
+    if len(said) > VALUE_MAX:
+        faults.add("previousId", f"is {len(said)} characters long; at most {VALUE_MAX} are taken", Reason.TOO_LONG)
+        return []
+    kinds = IdentityType.CUSTOMER_ID, IdentityType.DEVICE_APPLICATION_STAMP
+    return [identity for kind in kinds if (identity := identities.normal(kind, said)) is not None]
 
 
 # --- what it says of the person
