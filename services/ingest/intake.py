@@ -19,7 +19,7 @@ from services.chassis.clock import Clock
 from services.chassis.errors import ResourceExhausted, Unavailable
 from services.chassis.outbox import Outbox, Relay
 from services.ingest.domain import dedupe
-from services.ingest.domain.identities import Rules, key_of
+from services.ingest.domain.identities import Rules, by_strength, key_of
 from services.ingest.domain.model import Batch, Change, Identity
 from services.ingest.domain.resolution import Person
 from services.ingest.domain.table import Table
@@ -39,6 +39,8 @@ _ROUNDS_IN_FLIGHT = 2
 _TABLES_AT_ONCE = 4
 
 RulesOf = Callable[[int], Rules]
+
+_NOBODY = Person(0, (), ())
 
 
 class QueueFull(ResourceExhausted):
@@ -84,6 +86,10 @@ class _Kept:
     event_ids: list[int]
     # The places in the batch of the events that stay; None: all.
     stay: list[int] | None = None
+
+    def stays(self, place: int) -> bool:
+        """Whether the event of this place stays."""
+        return self.stay is None or place in self.stay
 
 
 @dataclass(slots=True)
@@ -297,13 +303,7 @@ class Intake:
                 new.discard(key)
             keys = dedupe.message_keys(input.account_id, input.input_id, batch)
             ids = dedupe.event_ids(input.account_id, input.input_id, batch, keys)
-            named = batch.identities
-            if len(named) > 1 and (rules := self._rules_of(input.account_id)).priority:
-                named = rules.in_order(named, lambda one: one.type)
-            person = Person(batch.mpid, [one.type for one in named], [key_of(input.account_id, one) for one in named])
-            if batch.claims:
-                person.claims = [(one.type, key_of(input.account_id, one)) for one in batch.claims]
-            kept.append(_Kept(input, batch, named, person, ids))
+            kept.append(_Kept(input, batch, [], _NOBODY, ids))
             keys_of.append(keys)
         new = await self._store.remember(connection, (key for keys in keys_of for key in keys if key), now_ms=now_ms)
         for one, keys in zip(kept, keys_of, strict=True):
@@ -314,7 +314,23 @@ class Intake:
                     new.discard(key)
             if len(stay) < len(keys):
                 one.stay = stay
+            self._name(one)
         return kept
+
+    def _name(self, one: _Kept) -> None:
+        """Say by what the person of a batch is found."""
+        batch, account_id, rules = one.batch, one.input.account_id, self._rules_of(one.input.account_id)
+        named = batch.identities
+        if batch.gains:
+            named = by_strength([*named, *(identity for place, identity in batch.gains if one.stays(place))])
+        if rules.priority:
+            named = rules.in_order(named, lambda identity: identity.type)
+        one.identities = named
+        one.person = Person(batch.mpid, [identity.type for identity in named], [key_of(account_id, identity) for identity in named])
+        if batch.claims:
+            one.person.claims = [(identity.type, key_of(account_id, identity)) for identity in batch.claims]
+        if batch.losses:
+            one.person.losses = [key_of(account_id, identity) for place, identity in batch.losses if one.stays(place)]
 
     async def _resolve(self, connection: AsyncConnection, account_id: int, kept: Sequence[_Kept], now_ms: int) -> Resolved:
         named = {key: identity for one in kept for key, identity in zip(one.person.keys, one.identities, strict=True)}
@@ -359,7 +375,7 @@ def _tell(facts: Facts, one: _Kept, mpid: int, gained: dict[bytes, int]) -> None
             new.append(identity)
     changes = batch.changes
     if one.stay is not None:
-        changes = [change for change in changes if change.of_event < 0 or change.of_event in one.stay]
+        changes = [change for change in changes if change.of_event < 0 or one.stays(change.of_event)]
     if new or not (changes or batch.events):
         # Also one that only says "here": it makes the person known in the workspace.
         _tell_new(facts, one, mpid, changes, new)

@@ -164,6 +164,7 @@ def _keys_of(people: Sequence[Person]) -> Iterator[bytes]:
         yield from person.keys
         for _, key in person.claims:
             yield key
+        yield from person.losses
 
 
 def draw() -> int:

@@ -20,7 +20,14 @@ class World:
     round: int = 0
     ended: dict[int, int] = field(default_factory=dict)
 
-    def take(self, given: int, identities: Sequence[tuple[int, str]], fresh: int, claims: Sequence[tuple[int, str]] = ()) -> int:
+    def take(
+        self,
+        given: int,
+        identities: Sequence[tuple[int, str]],
+        fresh: int,
+        claims: Sequence[tuple[int, str]] = (),
+        losses: Sequence[tuple[int, str]] = (),
+    ) -> int:
         """What a batch comes to: who it is about."""
         while given in self.ended:
             given = self.ended[given]
@@ -45,6 +52,8 @@ class World:
         for claim in claims:
             if self.owner(claim) not in (0, mpid) and self.merging:
                 self._join(self.owner(claim), mpid)
+        for lost in losses:
+            self.people[mpid].pop(lost, None)
         return mpid
 
     def _join(self, owner: int, mpid: int) -> None:

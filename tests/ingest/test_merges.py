@@ -199,6 +199,29 @@ async def test_an_account_has_rules_of_its_own(serve: Serve, bus: Bus) -> None:
         assert await people.of(mpids["one"]) == ["1", "a@x.y"]
 
 
+async def test_a_change_of_identities_takes_the_old_one_away(serve: Serve, bus: Bus, database: dict[str, str]) -> None:
+    def change(old: str, new: str, message_id: str) -> dict[str, Any]:
+        data = {name: {"identity_type": "email", "identity": value} for name, value in (("old", old), ("new", new))}
+        return {"event_type": "user_identity_change", "data": {**data, "source_message_id": message_id}}
+
+    async with serve(**database) as service, identities(service) as people:
+        assert (await service.events(about("first", customer="c", email="old@x.y"))).status_code == 202
+        mpid = mpids_of(await read_stream(bus))["first"]
+        assert (await service.events(batch("c", change("old@x.y", "New@x.y", "1")))).status_code == 202
+        assert await people.of(mpid) == ["c", "new@x.y"]
+        assert (await service.events(batch("c", change("new@x.y", "newest@x.y", "2")))).status_code == 202
+        # What is sent again takes nothing away again, nor does it bring anything back.
+        assert (await service.events(batch("c", change("newest@x.y", "new@x.y", "1")))).status_code == 202
+        assert await people.of(mpid) == ["c", "newest@x.y"]
+        assert (await service.events(about("second", email="old@x.y"))).status_code == 202
+        told = await read_stream(bus)
+        assert mpids_of(told)["second"] != mpid
+        assert [identity.value for one in told.changes for identity in one.removed_identities] == ["old@x.y", "new@x.y"]
+        wrong = {"event_type": "user_identity_change", "data": {"new": {"identity_type": "email", "identity": {}}}}
+        refused = await service.events(batch("c", wrong))
+        assert [fault["place"] for fault in refused.json()["errors"]] == ["events[0].data.new.identity"]
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_two_processes_agree_on_who_is_one(serve: Serve, bus: Bus, postgres_url: str, seed: int) -> None:
     drawn = random.Random(seed)

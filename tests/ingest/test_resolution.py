@@ -27,10 +27,9 @@ def type_of(name: str) -> int:
     return int(_TYPES[name.split(maxsplit=1)[0]])
 
 
-def person(*names: str, mpid: int = 0, claims: Sequence[str] = ()) -> Person:
-    return Person(
-        mpid, [type_of(name) for name in names], [name.encode() for name in names], [(type_of(name), name.encode()) for name in claims]
-    )
+def person(*names: str, mpid: int = 0, claims: Sequence[str] = (), losses: Sequence[str] = ()) -> Person:
+    claimed = [(type_of(name), name.encode()) for name in claims]
+    return Person(mpid, [type_of(name) for name in names], [name.encode() for name in names], claimed, [name.encode() for name in losses])
 
 
 class People:
@@ -52,7 +51,7 @@ class People:
     def decide(self, *people: Person) -> Decision:
         self.round += 1
         held: dict[int, dict[bytes, Held]] = {}
-        keys = {key for one in people for key in (*one.keys, *(key for _, key in one.claims))}
+        keys = {key for one in people for key in (*one.keys, *(key for _, key in one.claims), *one.losses)}
         into = {one.mpid: self.into[one.mpid] for one in people if one.mpid in self.into}
         known = {key: owner for key, owner in self.owners.items() if key in keys}
         while True:
@@ -185,6 +184,14 @@ def test_who_is_said_to_be_one_is_one_also_with_two_customer_ids() -> None:
     assert "customer 1" in people.of(1)
 
 
+def test_an_identity_that_somebody_has_no_longer_is_nobodys() -> None:
+    people = People(p1="customer 1, email 1", p2="email 2")
+    told = people.decide(person("customer 1", "email 3", losses=["email 1", "email 2"]), person("email 1"))
+    assert people.of(1) == ["customer 1", "email 3"]
+    assert people.of(2) == ["email 2"]
+    assert told.mpids == [1, 100]
+
+
 def test_people_can_be_kept_apart() -> None:
     people = People(Rules(merging=False), p1="customer", p2="email")
     assert people.decide(person("customer", "email")).mpids == [1]
@@ -206,6 +213,7 @@ batches = st.tuples(
     st.sampled_from([0, 0, 0, 0, 1, 2]),
     st.lists(st.sampled_from(NAMES), unique=True, max_size=4).map(lambda names: sorted(names, key=lambda name: _STRENGTH[name])),
     st.lists(st.sampled_from(NAMES), max_size=2).map(lambda claims: claims if len(claims) == 2 else []),
+    st.lists(st.sampled_from(NAMES), max_size=2).map(lambda losses: losses if len(losses) == 2 else []),
 )
 rules = st.builds(
     Rules,
@@ -218,12 +226,12 @@ rules = st.builds(
 @settings(max_examples=600, deadline=None)
 @given(rules, st.lists(st.lists(batches, max_size=5), max_size=8))
 def test_rounds_give_what_batches_give_one_by_one_in_a_plain_world(
-    rules: Rules, rounds: Sequence[Sequence[tuple[int, list[str], list[str]]]]
+    rules: Rules, rounds: Sequence[Sequence[tuple[int, list[str], list[str], list[str]]]]
 ) -> None:
     world = World(dict(rules.most), set(rules.moving), rules.merging)
     people = People(rules)
     for round_ in rounds:
-        batches = [person(*names, mpid=mpid, claims=claims) for mpid, names, claims in round_ if mpid or names]
+        batches = [person(*names, mpid=mpid, claims=claims, losses=losses) for mpid, names, claims, losses in round_ if mpid or names]
         told = people.decide(*batches)
         world.round = people.round
         numbers = {one.fresh: one.fresh for one in batches}
@@ -234,6 +242,7 @@ def test_rounds_give_what_batches_give_one_by_one_in_a_plain_world(
                 [(type_of(key.decode()), key.decode()) for key in one.keys],
                 one.fresh or -1,
                 [(type_, key.decode()) for type_, key in one.claims],
+                [(type_of(key.decode()), key.decode()) for key in one.losses],
             )
         assert len(numbers) <= len(batches) + 1
         held = {mpid: sorted(name for _, name in names) for mpid, names in world.people.items() if names}

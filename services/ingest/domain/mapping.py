@@ -75,6 +75,8 @@ def batch_of(wire: WireBatch, platform: str, now_ms: int, faults: Faults) -> Bat
         faults.add("user_identities", "names nobody: give an mpid, a user identity or a device identity", Reason.NO_IDENTITY)
     events: list[Event] = []
     changes: list[Change] = []
+    gains: list[tuple[int, Identity]] = []
+    losses: list[tuple[int, Identity]] = []
     for index, sent in enumerate(wire.events or ()):
         faults.event = index
         event = _event(sent, batch_ms, now_ms, faults)
@@ -82,6 +84,9 @@ def batch_of(wire: WireBatch, platform: str, now_ms: int, faults: Faults) -> Bat
             events.append(event)
             if event.type in _TELLING:
                 changes += _told_by(event, index, sent.data or _NO_DATA, faults)
+            elif event.type == EventType.USER_IDENTITY_CHANGE and sent.data is not None:
+                gains += [(index, identity) for identity in _identity_of(sent.data.new, "data.new", faults)]
+                losses += [(index, identity) for identity in _identity_of(sent.data.old, "data.old", faults)]
     faults.event = -1
     changes.sort(key=lambda change: change.time_ms)
     stated = _stated(wire, batch_ms, now_ms, faults)
@@ -95,6 +100,8 @@ def batch_of(wire: WireBatch, platform: str, now_ms: int, faults: Faults) -> Bat
         events=events,
         changes=changes,
         time_ms=batch_ms,
+        gains=gains,
+        losses=losses,
     )
 
 
@@ -322,6 +329,22 @@ def _identity_change(data: WireEventData, faults: Faults) -> tuple[EventType, st
     told = data.new if isinstance(data.new, dict) else data.old
     kind = told.get("identity_type") if isinstance(told, dict) else None
     return EventType.USER_IDENTITY_CHANGE, _required(kind if isinstance(kind, str) else None, "new.identity_type", faults)
+
+
+def _identity_of(told: Any, field: str, faults: Faults) -> list[Identity]:
+    """The identity that a change of identities names: none where it says that there was none, or of a type that we don't know."""
+    kind, value = (told.get("identity_type"), told.get("identity")) if isinstance(told, dict) else (None, None)
+    type_ = _USER_IDENTITIES.get(kind) if isinstance(kind, str) else None
+    if type_ is None or value is None:
+        return []
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        faults.add(f"{field}.identity", "must be text", Reason.WRONG_TYPE)
+        return []
+    if len(str(value)) > VALUE_MAX:
+        faults.add(f"{field}.identity", f"is {len(str(value))} characters long; at most {VALUE_MAX} are taken", Reason.TOO_LONG)
+        return []
+    identity = identities.normal(type_, str(value))
+    return [] if identity is None else [identity]
 
 
 _READERS: dict[str, Read] = {

@@ -192,6 +192,9 @@ class Batch(Struct, gc=False):
     changes: list[Change]
     # When what the batch states holds from.
     time_ms: int
+    # Identities that events say the person has from now on, and those that the person has no longer; each with the place of its event.
+    gains: list[tuple[int, Identity]] = []
+    losses: list[tuple[int, Identity]] = []
     # Identities of which the sender says that whoever has them is this person too; nobody is given them.
     claims: list[Identity] = []
 

@@ -9,7 +9,8 @@
 4. Another person's identity of a type that moves (push tokens) becomes the person's. Any other says that the two are one. They are, unless
    together they have too many identities of a type; or only a device says so and both have user identities. Who was found first stays,
    the other one ends. People who are not one keep what they have.
-5. Where the sender says so (an alias), two people are one whatever they have, and nothing is one too many.
+5. An identity that the person is said to have no longer (a change of identities) is nobody's.
+6. Where the sender says so (an alias), two people are one whatever they have, and nothing is one too many.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Person:
     keys: Sequence[bytes]
     # The types and keys of identities of which the sender says that whoever has them is this person too (an alias). Nobody is given them.
     claims: Sequence[tuple[int, bytes]] = ()
+    # The keys of identities that the person has no longer, if it is the person who has them.
+    losses: Sequence[bytes] = ()
     # The MPID should the person turn out to be new; drawn once, so that deciding again gives the same.
     fresh: int = 0
 
@@ -136,8 +139,10 @@ class _Deciding:
 
     def _quickly(self, person: Person) -> int:
         """The person, where all identities are known as one person's; else 0."""
-        if not person.keys or person.claims:
-            return 0 if person.claims else self._final(person.mpid)
+        if person.claims or person.losses:
+            return 0
+        if not person.keys:
+            return self._final(person.mpid)
         first = self._owner(person.keys[0])
         if first and (not person.mpid or self._final(person.mpid) == first) and all(self._owner(key) == first for key in person.keys[1:]):
             return first
@@ -167,6 +172,9 @@ class _Deciding:
             owner = self._owner(key)
             if owner not in (0, mpid) and self._rules.merging:
                 self._merge(owner, mpid, type_, place)
+        for key in person.losses:
+            if self._owner(key) == mpid:
+                self._remove(mpid, key)
         return mpid
 
     def _found(self, person: Person) -> int:
