@@ -6,6 +6,7 @@ A service derives small classes, `class StaleEtag(Conflict)`: the base gives the
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -109,9 +110,13 @@ class Unimplemented(MusterError):
 
 
 class ResourceExhausted(MusterError):
-    """A limit or quota is reached."""
+    """A limit or quota is reached. `retry_seconds`: after how long repeating may help; None: not known."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def __init__(self, message: str = "", *, retry_seconds: float | None = None, **metadata: object) -> None:
+        super().__init__(message, **metadata)
+        self.retry_seconds = retry_seconds
 
 
 class DeadlineExceeded(MusterError):
@@ -121,7 +126,7 @@ class DeadlineExceeded(MusterError):
 
 
 def to_status(error: MusterError) -> status_pb2.Status:
-    """The google.rpc.Status of an error: ErrorInfo with reason and metadata and, for Invalid, BadRequest with every violation."""
+    """The google.rpc.Status of an error: ErrorInfo with reason and metadata; for Invalid, BadRequest with every violation; RetryInfo."""
     status = status_pb2.Status(code=error.code.value[0], message=error.message)
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata))
     if isinstance(error, Invalid) and error.violations:
@@ -133,6 +138,10 @@ def to_status(error: MusterError) -> status_pb2.Status:
                 ]
             )
         )
+    if isinstance(error, ResourceExhausted) and error.retry_seconds is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(math.ceil(error.retry_seconds * 1000))
+        status.details.add().Pack(retry)
     return status
 
 
@@ -150,6 +159,8 @@ class RpcFailure:
     reason: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
     violations: list[FieldViolation] = field(default_factory=list)
+    # None: the server did not say when to repeat it.
+    retry_seconds: float | None = None
 
 
 def from_rpc_error(error: grpc.RpcError) -> RpcFailure:
@@ -157,6 +168,7 @@ def from_rpc_error(error: grpc.RpcError) -> RpcFailure:
     if not isinstance(error, grpc.aio.AioRpcError):
         return RpcFailure(grpc.StatusCode.UNKNOWN, str(error))
     reason, metadata, violations = "", dict[str, str](), list[FieldViolation]()
+    retry_seconds: float | None = None
     metadata_sent: Any = error.trailing_metadata()
     for raw in [value for key, value in metadata_sent or () if key == _STATUS_DETAILS_KEY]:
         for detail in status_pb2.Status.FromString(raw).details:
@@ -168,7 +180,11 @@ def from_rpc_error(error: grpc.RpcError) -> RpcFailure:
                 bad = error_details_pb2.BadRequest()
                 detail.Unpack(bad)
                 violations += [FieldViolation(v.field, v.description, v.reason) for v in bad.field_violations]
-    return RpcFailure(error.code(), error.details() or "", reason, metadata, violations)
+            elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+                retry = error_details_pb2.RetryInfo()
+                detail.Unpack(retry)
+                retry_seconds = retry.retry_delay.ToMilliseconds() / 1000
+    return RpcFailure(error.code(), error.details() or "", reason, metadata, violations, retry_seconds)
 
 
 def code_name(code: grpc.StatusCode) -> str:

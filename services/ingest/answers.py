@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import math
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.chassis.errors import ResourceExhausted, Unavailable
 from services.ingest.domain.model import Fault, Reason
 
 # An answer names so many faults at most; the rest is counted.
@@ -51,6 +53,13 @@ def _error_of(fault: Fault) -> dict[str, str]:
 def json_answer(content: object, status: int, headers: Mapping[str, str] | None = None) -> Response:
     """An answer whose body is JSON."""
     return Response(msgspec.json.encode(content), status_code=status, media_type="application/json", headers=headers)
+
+
+def later(error: Unavailable | ResourceExhausted) -> tuple[int, str]:
+    """The status of what may be repeated, and after how many seconds, as Retry-After has them."""
+    if isinstance(error, Unavailable):
+        return 503, "1"
+    return 429, str(max(1, math.ceil(error.retry_seconds or 0)))
 
 
 def basic_credentials(request: Request) -> tuple[str, str] | None:

@@ -81,6 +81,8 @@ class IngestApi(pb_grpc.IngestServiceServicer):
 
     async def _ingest(self, account_id: int, input_id: int, sent: Sequence[Any], *, patient: bool) -> _Outcome:
         input = self._inputs.of_account(account_id, input_id)
+        if not patient:
+            self._intake.check(input)
         now_ms = self._clock.now_ms()
         good: list[Batch] = []
         found: list[Fault] = []
@@ -91,7 +93,7 @@ class IngestApi(pb_grpc.IngestServiceServicer):
                 good.append(batch)
             found += faults.found
         if good:
-            await self._intake.submit(input, good, patient=patient)
+            await self._intake.submit(input, good, nbytes=sum(message.ByteSize() for message in sent), patient=patient)
         return _Outcome(len(good), sum(len(batch.events) for batch in good), found)
 
 

@@ -27,6 +27,7 @@ from services.ingest.http import EventsApi, HttpServer
 from services.ingest.inputs import Inputs
 from services.ingest.intake import Intake
 from services.ingest.people import People
+from services.ingest.rates import Rates
 from services.ingest.resolver import Resolver
 from services.ingest.settings import IngestSettings
 from services.ingest.store import Store
@@ -67,7 +68,7 @@ def add_parts(app: App, settings: IngestSettings, clock: Clock) -> GrpcServer:
     inputs = app.add(Inputs(bus, service=settings.service))
     resolver = Resolver(store, inputs.rules_of, cache_size=settings.identity_cache)
     outbox = Outbox(tables.outbox)
-    intake = app.add(Intake(settings, store, resolver, inputs.rules_of, outbox, relay, bus, clock))
+    intake = app.add(Intake(settings, store, resolver, inputs.rules_of, outbox, relay, bus, Rates(clock), clock))
     erasures = app.add(Erasures(settings, store, resolver, outbox, relay, bus, clock))
     app.add(Consumer(bus, ERASURES, "ingest-erasures", erasures.handle, service=settings.service))
     lines = app.add(Lines(settings))

@@ -10,14 +10,21 @@ from starlette.requests import Request
 
 # The rest of a body that is too large is read and dropped up to here, so that the connection can go on.
 _READ_TO_END_BYTES = 8 * 1024 * 1024
+# What is longer is no length of this world; httptools refuses it before.
+_DIGITS_MAX = 19
 _PIECE_BYTES = 64 * 1024
+
+
+def length_of(request: Request) -> int:
+    """How long the body is said to be; 0: that is not said."""
+    announced = request.headers.get("content-length", "")
+    return int(announced) if announced.isdecimal() and len(announced) < _DIGITS_MAX else 0
 
 
 async def body_of(request: Request, *, limit: int) -> bytes:
     """The body, unpacked, of at most `limit` bytes. Raises HTTPException: 413 once it is seen to be larger, else 400 or 415."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
-        raise _too_large(int(announced), limit)
+    if (announced := length_of(request)) > limit:
+        raise _too_large(announced, limit)
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():

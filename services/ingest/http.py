@@ -18,8 +18,8 @@ from services.chassis import log as logs
 from services.chassis.bus import Bus
 from services.chassis.clock import Clock
 from services.chassis.errors import PermissionDenied, ResourceExhausted, Unavailable
-from services.ingest.answers import basic_credentials, code_of, errors_of, json_answer, unauthorized
-from services.ingest.bodies import body_of
+from services.ingest.answers import basic_credentials, code_of, errors_of, json_answer, later, unauthorized
+from services.ingest.bodies import body_of, length_of
 from services.ingest.domain.limits import REQUEST_MAX_BYTES
 from services.ingest.domain.model import Fault
 from services.ingest.domain.reading import read
@@ -31,7 +31,6 @@ from services.ingest.store import Store
 
 log = logs.get(__name__)
 
-_RETRY_SECONDS = "1"
 _ACCEPTED = Response(status_code=202)
 
 
@@ -75,22 +74,23 @@ class EventsApi:
     async def _take(self, request: Request, *, bulk: bool) -> Response:
         try:
             input = self._authenticate(request)
+            self._intake.check(input, nbytes=length_of(request))
             body = await body_of(request, limit=REQUEST_MAX_BYTES)
         except ClientDisconnect:
             # The body was cut: whoever sent it is gone, and nothing of it is kept.
             log.info("request_cut", path=request.url.path)
             return Response(status_code=400)
-        except (Unavailable, PermissionDenied) as error:
-            return _refused(503 if isinstance(error, Unavailable) else 403, error.message)
+        except PermissionDenied as error:
+            return _refused(403, error.message)
+        except (Unavailable, ResourceExhausted) as error:
+            return _later(error)
         reading = read(body, bulk=bulk, platform=input.platform, now_ms=self._clock.now_ms())
         accepted = len(reading.batches)
         if accepted:
             try:
-                await self._intake.submit(input, reading.batches)
-            except ResourceExhausted as error:
-                return _refused(429, error.message)
-            except Unavailable as error:
-                return _refused(503, error.message)
+                await self._intake.submit(input, reading.batches, nbytes=len(body))
+            except (Unavailable, ResourceExhausted) as error:
+                return _later(error)
         if not reading.faults:
             return _ACCEPTED
         log.info("batches_refused", input_id=input.input_id, faults=len(reading.faults), accepted=accepted)
@@ -109,8 +109,12 @@ def _faulty(faults: Sequence[Fault], accepted: int | None) -> Response:
 
 
 def _refused(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    retry = {"Retry-After": _RETRY_SECONDS} if status in (429, 503) else {}
-    return json_answer({"errors": [{"code": code_of(status), "message": message}]}, status, {**retry, **(headers or {})})
+    return json_answer({"errors": [{"code": code_of(status), "message": message}]}, status, headers)
+
+
+def _later(error: Unavailable | ResourceExhausted) -> Response:
+    status, seconds = later(error)
+    return _refused(status, error.message, {"Retry-After": seconds})
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

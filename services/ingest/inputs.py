@@ -64,6 +64,9 @@ class Input(Struct, frozen=True):
     version: int
     # The key alone may send, by the Segment API.
     allow_key_only: bool = False
+    # How many may come; 0: as many as come.
+    events_per_second: int = 0
+    events_per_day: int = 0
 
 
 class Inputs:
@@ -170,6 +173,8 @@ class Inputs:
             active=told.state == account_pb2.INPUT_STATE_ACTIVE,
             version=fact.version,
             allow_key_only=told.allow_key_only,
+            events_per_second=told.events_per_second,
+            events_per_day=told.events_per_day,
         )
         self._by_id[taken.input_id] = taken
         self._by_key[taken.api_key] = taken

@@ -25,6 +25,7 @@ from services.ingest.domain.resolution import Person
 from services.ingest.domain.table import Table
 from services.ingest.facts import Facts
 from services.ingest.inputs import Input
+from services.ingest.rates import RateExceeded, Rates
 from services.ingest.resolver import Resolved, Resolver
 from services.ingest.settings import IngestSettings
 from services.ingest.store import Store
@@ -41,6 +42,8 @@ _TABLES_AT_ONCE = 4
 RulesOf = Callable[[int], Rules]
 
 _NOBODY = Person(0, (), ())
+# How long a stream waits for its input's rate, at each of its requests.
+_PATIENCE_SECONDS = 60.0
 
 
 class QueueFull(ResourceExhausted):
@@ -62,6 +65,7 @@ class _Waiting:
     input: Input
     batches: Sequence[Batch]
     size: int
+    nbytes: int
     done: asyncio.Future[None]
     table: Table | None = None
 
@@ -113,6 +117,7 @@ class Intake:
         outbox: Outbox,
         relay: Relay,
         bus: Bus,
+        rates: Rates,
         clock: Clock,
     ) -> None:
         self._settings = settings
@@ -122,9 +127,11 @@ class Intake:
         self._outbox = outbox
         self._relay = relay
         self._bus = bus
+        self._rates = rates
         self._clock = clock
         self._queue: deque[_Waiting] = deque()
         self._queued = 0
+        self._queued_bytes = 0
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -136,32 +143,45 @@ class Intake:
         self._ended = asyncio.Event()
         self._running = False
 
-    async def submit(self, input: Input, batches: Sequence[Batch], *, patient: bool = False) -> None:
-        """Return once JetStream holds all of this, or held it before. Raises QueueFull, or Unavailable with nothing promised.
+    def check(self, input: Input, *, nbytes: int = 0) -> None:
+        """Raises QueueFull or RateExceeded if a request of so many bytes would be refused whatever it holds: before it is read."""
+        self._rates.check(input)
+        if self._is_full(1, nbytes):
+            raise QueueFull("Too many events are waiting.", retry_seconds=1)
 
-        `patient` waits for room in the queue instead of raising QueueFull.
+    async def submit(self, input: Input, batches: Sequence[Batch], *, nbytes: int = 0, patient: bool = False) -> None:
+        """Return once JetStream holds all of this, or held it before. Raises QueueFull, RateExceeded, or Unavailable with nothing promised.
+
+        `nbytes` is how long it was as it came. `patient` waits for room in the queue, and for the input's rate, instead of raising.
         """
         size = sum(1 + len(batch.events) for batch in batches)
-        await self._enqueue(_Waiting(input, batches, size, asyncio.get_running_loop().create_future()), patient=patient)
+        events = sum(max(1, len(batch.events)) for batch in batches)
+        waiting = _Waiting(input, batches, size, nbytes, asyncio.get_running_loop().create_future())
+        await self._enqueue(waiting, events, patient=patient)
 
     async def submit_table(self, input: Input, table: Table) -> None:
         """The same for a table, which waits for its turn among the tables."""
         async with self._tables:
             # It takes no room of the others: nobody is refused because much is imported.
-            await self._enqueue(_Waiting(input, (), 0, asyncio.get_running_loop().create_future(), table), patient=True)
+            waiting = _Waiting(input, (), 0, 0, asyncio.get_running_loop().create_future(), table)
+            await self._enqueue(waiting, len(table.rows), patient=True)
 
-    async def _enqueue(self, waiting: _Waiting, *, patient: bool) -> None:
-        size = waiting.size
-        while self._queued and self._queued + size > self._settings.queue_events:
-            if not patient:
-                raise QueueFull("Too many events are waiting.")
-            self._room.clear()
-            await self._room.wait()
-        if self._stopping:
-            raise Stopping("The service is about to stop.")
-        self._check_bus()
+    async def _enqueue(self, waiting: _Waiting, events: int, *, patient: bool) -> None:
+        while True:
+            while self._is_full(waiting.size, waiting.nbytes):
+                if not patient:
+                    raise QueueFull("Too many events are waiting.", retry_seconds=1)
+                self._room.clear()
+                await self._room.wait()
+            if self._stopping:
+                raise Stopping("The service is about to stop.")
+            self._check_bus()
+            # The last of all that may refuse it, for what is let in is counted. While it waited, the queue may have filled.
+            if await self._let_in(waiting.input, events, patient=patient):
+                break
         self._queue.append(waiting)
-        self._queued += size
+        self._queued += waiting.size
+        self._queued_bytes += waiting.nbytes
         self._work.set()
         await waiting.done
 
@@ -193,6 +213,23 @@ class Intake:
         if self._publishing:
             await asyncio.wait(self._publishing)
 
+    def _is_full(self, size: int, nbytes: int) -> bool:
+        # What is larger than all may be comes in alone.
+        more_events = self._queued + size > self._settings.queue_events
+        return self._queued > 0 and (more_events or self._queued_bytes + nbytes > self._settings.queue_bytes)
+
+    async def _let_in(self, input: Input, events: int, *, patient: bool) -> bool:
+        """Whether the input's limits let them in; False: it was waited for them, and is to be asked again."""
+        try:
+            self._rates.take(input, events)
+        except RateExceeded as error:
+            # A day is not waited for.
+            if not patient or error.retry_seconds is None or error.retry_seconds > _PATIENCE_SECONDS:
+                raise
+            await self._clock.sleep(error.retry_seconds)
+            return False
+        return True
+
     def _check_bus(self) -> None:
         # Without NATS nothing is begun, so that nothing is left half done.
         if not self._bus.is_connected:
@@ -205,6 +242,7 @@ class Intake:
             taken.append(self._queue.popleft())
             size += taken[-1].size
         self._queued -= size
+        self._queued_bytes -= sum(waiting.nbytes for waiting in taken)
         self._room.set()
         return taken
 

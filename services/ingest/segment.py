@@ -12,8 +12,8 @@ from starlette.routing import Route
 
 from services.chassis import log as logs
 from services.chassis.clock import Clock
-from services.chassis.errors import MusterError, PermissionDenied, ResourceExhausted, Unavailable
-from services.ingest.answers import basic_credentials, code_of, errors_of, json_answer, unauthorized
+from services.chassis.errors import PermissionDenied, ResourceExhausted, Unavailable
+from services.ingest.answers import basic_credentials, code_of, errors_of, json_answer, later, unauthorized
 from services.ingest.bodies import body_of
 from services.ingest.domain.limits import SEGMENT_MESSAGE_MAX_BYTES, SEGMENT_REQUEST_MAX_BYTES
 from services.ingest.domain.reading import Malformed
@@ -24,7 +24,6 @@ from services.ingest.intake import Intake
 
 log = logs.get(__name__)
 
-_RETRY_SECONDS = "1"
 # analytics.js says only the first letter; `import` is a batch of the past.
 _PATHS = {**{type_: type_ for type_ in TYPES}, **{type_[0]: type_ for type_ in TYPES}, BATCH: BATCH, BATCH[0]: BATCH, "import": BATCH}
 # Pages of any site may send here: who may is told by the key, and no cookie is looked at.
@@ -60,9 +59,10 @@ class SegmentApi:
         try:
             body = await body_of(request, limit=SEGMENT_REQUEST_MAX_BYTES if type_ == BATCH else SEGMENT_MESSAGE_MAX_BYTES)
             input = self._authenticate(request, body)
+            self._intake.check(input, nbytes=len(body))
             reading = read(body, type_, platform=input.platform, now_ms=self._clock.now_ms())
             if reading.batches:
-                await self._intake.submit(input, reading.batches)
+                await self._intake.submit(input, reading.batches, nbytes=len(body))
         except ClientDisconnect:
             # The body was cut: whoever sent it is gone, and nothing of it is kept.
             log.info("request_cut", path=request.url.path)
@@ -93,12 +93,12 @@ class SegmentApi:
         return self._inputs.authenticated(key, secret) if secret else self._inputs.of_write_key(key)
 
 
-def _refused(error: MusterError) -> Response:
+def _refused(error: PermissionDenied | ResourceExhausted | Unavailable) -> Response:
     if isinstance(error, PermissionDenied):
         return _answer(403, error.message)
-    status = 429 if isinstance(error, ResourceExhausted) else 503
+    status, seconds = later(error)
     # analytics.js reads its own name for it.
-    return _answer(status, error.message, headers={"Retry-After": _RETRY_SECONDS, "X-RateLimit-Reset": _RETRY_SECONDS})
+    return _answer(status, error.message, headers={"Retry-After": seconds, "X-RateLimit-Reset": seconds})
 
 
 def _answer(status: int, message: str, *, headers: dict[str, str] | None = None, **more: object) -> Response:

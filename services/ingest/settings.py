@@ -18,6 +18,9 @@ class IngestSettings(ServiceSettings):
     http_host: str = Field(default="127.0.0.1", description="The address that the HTTP Events API listens on.")
     http_port: Port = Field(default=7080, description="The port that the HTTP Events API listens on; 0 takes a free one.")
     queue_events: int = Field(default=20_000, ge=1, description="How many events may wait; a request that finds more is answered 429.")
+    queue_bytes: int = Field(
+        default=32 * 1024 * 1024, ge=1, description="How many bytes of requests may wait; a request that finds more is answered 429."
+    )
     round_events: int = Field(default=4_000, ge=1, description="How many events are committed in one transaction, if so many wait.")
     publish_seconds: float = Field(
         default=10, gt=0, description="How long a request waits for JetStream's acknowledgement before it is answered 503."

@@ -124,6 +124,15 @@ async def test_an_invalid_request_is_told_fault_by_fault(settings_of: SettingsOf
     assert told.violations == faults
 
 
+async def test_what_may_be_repeated_later_says_when(settings_of: SettingsOf) -> None:
+    async def fail(text: str) -> str:
+        raise ResourceExhausted("Slowly.", retry_seconds=2.5)
+
+    async with served(settings_of(ServiceSettings), fail) as client:
+        told = await failure_of(client.unary())
+    assert told == RpcFailure(grpc.StatusCode.RESOURCE_EXHAUSTED, "Slowly.", "RESOURCE_EXHAUSTED", retry_seconds=2.5)
+
+
 async def test_an_unknown_error_is_logged_in_full_and_told_without_internals(settings_of: SettingsOf) -> None:
     async def fail(text: str) -> str:
         raise ValueError("the secret recipe")

@@ -59,7 +59,7 @@ async def tell_input(
     secret: str = SECRET,
     version: int = 1,
     active: bool = True,
-    allow_key_only: bool = False,
+    **more: Any,
 ) -> None:
     """What definition publishes of an input."""
     state = account_pb2.INPUT_STATE_ACTIVE if active else account_pb2.INPUT_STATE_INACTIVE
@@ -72,7 +72,7 @@ async def tell_input(
             state=state,
             platform=account_pb2.PLATFORM_IOS,
             kind=account_pb2.INPUT_KIND_PLATFORM,
-            allow_key_only=allow_key_only,
+            **more,
         )
     )
     fact.input.api_secret_sha256 = hashlib.sha256(secret.encode()).digest()
