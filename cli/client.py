@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from muster.definition.v1.definition_service_pb2_grpc import AccountServiceStub, AudienceServiceStub
 from muster.evaluator.v1.evaluator_service_pb2_grpc import EvaluatorServiceStub
 from muster.forwarder.v1.forwarder_service_pb2_grpc import ConfigurationServiceStub, ConnectionServiceStub
-from muster.ingest.v1.ingest_service_pb2_grpc import IdentityServiceStub, PrivacyServiceStub
+from muster.ingest.v1.ingest_service_pb2_grpc import IdentityServiceStub, IngestServiceStub, PrivacyServiceStub
 from muster.operations.v1.operations_service_pb2_grpc import OperationsServiceStub
 
 from cli.faults import from_rpc
@@ -62,6 +62,10 @@ class Muster:
     @property
     def audiences(self) -> AudienceServiceStub:
         return AudienceServiceStub(self._channel("definition"))
+
+    @property
+    def ingest(self) -> IngestServiceStub:
+        return IngestServiceStub(self._channel("ingest"))
 
     @property
     def evaluator(self) -> EvaluatorServiceStub:

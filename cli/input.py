@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sys
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -9,10 +12,13 @@ import typer
 from google.protobuf.field_mask_pb2 import FieldMask
 from muster.definition.v1 import account_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
+from muster.ingest.v1 import ingest_service_pb2 as ingest_pb
+from muster.ingest.v1 import live_pb2
 
 from cli.client import Muster
-from cli.faults import bad_input
-from cli.output import AccountOption, JsonOption, as_dict, count, fields, note, print_json, table, word
+from cli.faults import CliFault, ExitCode, bad_input
+from cli.output import AccountOption, JsonOption, as_dict, console, count, fields, note, print_json, table, word
+from cli.received import figures, line
 from cli.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Where data comes from, and the keys to send it with.")
@@ -132,6 +138,72 @@ def list_inputs(
         for item in inputs
     ]
     table(["input", "name", "workspace", "source", "API key", "state"], rows, right=["input", "workspace"], empty="No inputs.")
+
+
+@app.command("show")
+def show(
+    input_id: Annotated[int, typer.Argument(metavar="INPUT", min=1, help="The number of the input.")],
+    account: AccountOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """An input, and what it sent since ingest was started."""
+    with Muster(Settings.load(), account) as muster:
+        item = _find(muster, input_id)
+        told = _statistics(muster, item)
+    if as_json:
+        print_json({"input": as_dict(item), "statistics": as_dict(told) if told else None})
+        return
+    fields(
+        [
+            ("input", item.input_id),
+            ("name", item.name),
+            ("workspace", item.workspace_id),
+            ("source", _source(item)),
+            ("state", word(account_pb2.InputState.Name(item.state), "INPUT_STATE_")),
+            ("API key", item.api_key),
+            ("write key", item.api_key if item.allow_key_only else ""),
+            ("at most", _limits(item)),
+            *(figures(told) if told else ()),
+        ]
+    )
+
+
+@app.command("tail")
+def tail(
+    input_id: Annotated[int, typer.Argument(metavar="INPUT", min=1, help="The number of the input.")],
+    account: AccountOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow what an input sends, until Ctrl-C: the newest first of all, then what comes, faults too. Shows personal data."""
+    with Muster(Settings.load(), account) as muster, contextlib.suppress(KeyboardInterrupt):
+        request = ingest_pb.WatchInputRequest(input_id=input_id)
+        for number, answer in enumerate(muster.stream(muster.ingest.WatchInput, request, service="ingest")):
+            if as_json:
+                sys.stdout.write(json.dumps(as_dict(answer), ensure_ascii=False) + "\n")
+                sys.stdout.flush()
+                continue
+            if number == 0:
+                fields(figures(answer.statistics))
+            if answer.missed:
+                console.print(f"[dim]{count(answer.missed)} more, not shown[/]")
+            for one in answer.received:
+                console.print(line(one), soft_wrap=True)
+
+
+def _statistics(muster: Muster, item: account_pb2.Input) -> live_pb2.InputStatistics | None:
+    """What the input sent; None where nobody can tell: ingest is away, or the input is inactive."""
+    if item.state != account_pb2.INPUT_STATE_ACTIVE:
+        return None
+    request = ingest_pb.GetInputStatisticsRequest(input_id=item.input_id)
+    try:
+        return muster.call(muster.ingest.GetInputStatistics, request, service="ingest")
+    except CliFault as fault:
+        if fault.exit_code is ExitCode.UNAVAILABLE:
+            return None
+        if fault.code == "NOT_FOUND":
+            # Ingest follows the definitions, and may be a moment behind.
+            return live_pb2.InputStatistics(input_id=item.input_id)
+        raise
 
 
 def _inputs(muster: Muster, workspace_id: int = 0) -> Iterator[account_pb2.Input]:

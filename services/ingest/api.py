@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from muster.ingest.v1 import identity_pb2
+from muster.ingest.v1 import identity_pb2, live_pb2
 from muster.ingest.v1 import ingest_service_pb2 as pb
 from muster.ingest.v1 import ingest_service_pb2_grpc as pb_grpc
 
@@ -20,6 +21,8 @@ from services.ingest.exports import Exports
 from services.ingest.in_order import answers
 from services.ingest.inputs import Inputs
 from services.ingest.intake import Intake
+from services.ingest.live import Views
+from services.ingest.live_protos import received_to_proto, statistics_to_proto
 from services.ingest.people import People
 from services.ingest.protos import batch_from_proto
 from services.ingest.store import ErasureRecord, MergeRecord, Store
@@ -34,6 +37,9 @@ _PAGE = 100
 _EXPORT_BYTES = 64 * 1024
 _NUMBER_MAX = 2**63 - 1
 _IDENTITY_TYPES: frozenset[int] = frozenset(IdentityType)
+# Who watches an input hears of it so often at most, and so often at least.
+_WATCH_PAUSE_SECONDS = 0.25
+_WATCH_QUIET_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +52,10 @@ class _Outcome:
 class IngestApi(pb_grpc.IngestServiceServicer):
     """Batches in."""
 
-    def __init__(self, inputs: Inputs, intake: Intake, clock: Clock) -> None:
+    def __init__(self, inputs: Inputs, intake: Intake, views: Views, clock: Clock) -> None:
         self._inputs = inputs
         self._intake = intake
+        self._views = views
         self._clock = clock
         self._tables = Tables(inputs, intake, clock)
 
@@ -79,6 +86,31 @@ class IngestApi(pb_grpc.IngestServiceServicer):
         async for answer in self._tables.answers(account_of(context), request_iterator):
             yield answer
 
+    async def GetInputStatistics(self, request: pb.GetInputStatisticsRequest, context: Context) -> live_pb2.InputStatistics:
+        """What an input of the account sent, in counts."""
+        input = self._inputs.of_account(account_of(context), request.input_id)
+        return statistics_to_proto(input.input_id, self._views.of(input), self._clock.now_ms())
+
+    async def WatchInput(self, request: pb.WatchInputRequest, context: Context) -> AsyncIterator[pb.WatchInputResponse]:
+        """What is kept of an input, and then what comes; without news the counts alone, now and then."""
+        account_id = account_of(context)
+        told, first = 0, True
+        while True:
+            # Asked each time: an input may become inactive.
+            input = self._inputs.of_account(account_id, request.input_id)
+            live = self._views.of(input)
+            # Counts that began anew: all is news.
+            told = told if live.number >= told else 0
+            number, news = live.number, live.after(told)
+            yield pb.WatchInputResponse(
+                received=[received_to_proto(one) for one in news],
+                missed=0 if first else number - told - len(news),
+                statistics=statistics_to_proto(input.input_id, live, self._clock.now_ms()),
+            )
+            told, first = number, False
+            await self._views.news(input, after=told, within_seconds=_WATCH_QUIET_SECONDS)
+            await asyncio.sleep(_WATCH_PAUSE_SECONDS)
+
     async def _ingest(self, account_id: int, input_id: int, sent: Sequence[Any], *, patient: bool) -> _Outcome:
         input = self._inputs.of_account(account_id, input_id)
         if not patient:
@@ -92,6 +124,8 @@ class IngestApi(pb_grpc.IngestServiceServicer):
             if batch is not None and not faults:
                 good.append(batch)
             found += faults.found
+        if found:
+            self._views.refused(input, found)
         if good:
             await self._intake.submit(input, good, nbytes=sum(message.ByteSize() for message in sent), patient=patient)
         return _Outcome(len(good), sum(len(batch.events) for batch in good), found)

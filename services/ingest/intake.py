@@ -25,6 +25,7 @@ from services.ingest.domain.resolution import Person
 from services.ingest.domain.table import Table
 from services.ingest.facts import Facts
 from services.ingest.inputs import Input
+from services.ingest.live import Views
 from services.ingest.rates import RateExceeded, Rates
 from services.ingest.resolver import Resolved, Resolver
 from services.ingest.settings import IngestSettings
@@ -118,6 +119,7 @@ class Intake:
         relay: Relay,
         bus: Bus,
         rates: Rates,
+        views: Views,
         clock: Clock,
     ) -> None:
         self._settings = settings
@@ -128,6 +130,7 @@ class Intake:
         self._relay = relay
         self._bus = bus
         self._rates = rates
+        self._views = views
         self._clock = clock
         self._queue: deque[_Waiting] = deque()
         self._queued = 0
@@ -145,15 +148,27 @@ class Intake:
 
     def check(self, input: Input, *, nbytes: int = 0) -> None:
         """Raises QueueFull or RateExceeded if a request of so many bytes would be refused whatever it holds: before it is read."""
-        self._rates.check(input)
-        if self._is_full(1, nbytes):
-            raise QueueFull("Too many events are waiting.", retry_seconds=1)
+        try:
+            self._rates.check(input)
+            if self._is_full(1, nbytes):
+                raise QueueFull("Too many events are waiting.", retry_seconds=1)
+        except ResourceExhausted as error:
+            self._views.turned_away(input, error.reason)
+            raise
 
     async def submit(self, input: Input, batches: Sequence[Batch], *, nbytes: int = 0, patient: bool = False) -> None:
         """Return once JetStream holds all of this, or held it before. Raises QueueFull, RateExceeded, or Unavailable with nothing promised.
 
         `nbytes` is how long it was as it came. `patient` waits for room in the queue, and for the input's rate, instead of raising.
         """
+        try:
+            await self._submit(input, batches, nbytes, patient=patient)
+        except (ResourceExhausted, Unavailable) as error:
+            self._views.turned_away(input, error.reason)
+            raise
+        self._views.accepted(input, batches)
+
+    async def _submit(self, input: Input, batches: Sequence[Batch], nbytes: int, *, patient: bool) -> None:
         size = sum(1 + len(batch.events) for batch in batches)
         events = sum(max(1, len(batch.events)) for batch in batches)
         waiting = _Waiting(input, batches, size, nbytes, asyncio.get_running_loop().create_future())

@@ -40,6 +40,29 @@ def make_audience(live: Run, *options: object, name: str = "New") -> dict[str, A
     return dict(made.document)
 
 
+# Whoever is started in the background of a shell ignores Ctrl-C, and so do all that it starts. Told to the command itself: between fork
+# and exec there is no place for it, as gRPC's threads do not bear forks.
+_WITH_CTRL_C = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); runpy.run_module('cli', run_name='__main__')"
+)
+
+
+async def first_lines(*arguments: str, lines: int) -> list[str]:
+    """The first lines of a command that goes on until Ctrl-C, which it then gets and obeys."""
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _WITH_CTRL_C, *arguments),
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert running.stdout is not None
+    async with asyncio.timeout(30):
+        told = [(await running.stdout.readline()).decode() for _ in range(lines)]
+        running.send_signal(signal.SIGINT)
+        assert await running.wait() == 0
+    return told
+
+
 async def test_data_sent_to_a_new_input_is_seen_in_an_audience(live: Run, installation: Path) -> None:
     workspace = make_workspace(live)
     made = live("input", "create", "Server", "--workspace", workspace, "--feed", "--json").document
@@ -57,6 +80,12 @@ async def test_data_sent_to_a_new_input_is_seen_in_an_audience(live: Run, instal
             return bool(answer.status_code == 202)
 
         await eventually(accepted)
+    source = made["input"]["input_id"]
+    assert "1 events in 1 batches" in live("input", "show", source).out
+    assert live("input", "show", source, "--json").document["statistics"]["types"] == [{"type": "EVENT_TYPE_INSTALL", "events": "1"}]
+    assert live("input", "tail", "999999").exit_code == 1
+    tail = await first_lines("input", "tail", str(source), lines=5)
+    assert "install  customer id ada" in tail[-1]
     number = audience["audience_id"]
 
     async def counted() -> bool:
@@ -81,19 +110,8 @@ async def test_data_sent_to_a_new_input_is_seen_in_an_audience(live: Run, instal
     assert (history[-1]["size"], history[-1]["volatility"]) == ("1", 1.0)
     assert "volatility" not in history[0]
     assert "1.00" in live("audience", "history", number, "--by", "day").out
-    watching = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "cli", "audience", "watch", str(number)),
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}"},
-        stdout=asyncio.subprocess.PIPE,
-        # Whoever is started in the background of a shell ignores Ctrl-C, and so do all that it starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    assert watching.stdout is not None
-    assert f"audience {number}: size 1, last 24 h 1 added, 0 dropped" in (await watching.stdout.readline()).decode()
-    watching.send_signal(signal.SIGINT)
-    async with asyncio.timeout(30):
-        assert await watching.wait() == 0
+    (watched,) = await first_lines("audience", "watch", str(number), lines=1)
+    assert f"audience {number}: size 1, last 24 h 1 added, 0 dropped" in watched
     listed = live("audience", "list").out
     assert "New" in listed
     assert "active" in listed

@@ -26,6 +26,7 @@ def away(muster: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
         "account create Acme",
         "workspace list",
         "input list",
+        "input tail 1",
         "audience list",
         "audience show 1",
         "audience members 1",

@@ -10,6 +10,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from muster.ingest.v1 import event_pb2 as _event_pb2
 from muster.ingest.v1 import identity_pb2 as _identity_pb2
+from muster.ingest.v1 import live_pb2 as _live_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -270,6 +271,74 @@ class TableFault(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TableFault: _TypeAlias = TableFault  # noqa: Y015
+
+@_typing.final
+class GetInputStatisticsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_ID_FIELD_NUMBER: _builtins.int
+    input_id: _builtins.int
+    def __init__(
+        self,
+        *,
+        input_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_id", b"input_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInputStatisticsRequest: _TypeAlias = GetInputStatisticsRequest  # noqa: Y015
+
+@_typing.final
+class WatchInputRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_ID_FIELD_NUMBER: _builtins.int
+    input_id: _builtins.int
+    def __init__(
+        self,
+        *,
+        input_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_id", b"input_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchInputRequest: _TypeAlias = WatchInputRequest  # noqa: Y015
+
+@_typing.final
+class WatchInputResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIVED_FIELD_NUMBER: _builtins.int
+    MISSED_FIELD_NUMBER: _builtins.int
+    STATISTICS_FIELD_NUMBER: _builtins.int
+    missed: _builtins.int
+    """How much more was received since the answer before, and is not shown."""
+    @_builtins.property
+    def received(self) -> _containers.RepeatedCompositeFieldContainer[_live_pb2.Received]:
+        """In their order."""
+
+    @_builtins.property
+    def statistics(self) -> _live_pb2.InputStatistics: ...
+    def __init__(
+        self,
+        *,
+        received: _abc.Iterable[_live_pb2.Received] | None = ...,
+        missed: _builtins.int = ...,
+        statistics: _live_pb2.InputStatistics | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["statistics", b"statistics"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missed", b"missed", "received", b"received", "statistics", b"statistics"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchInputResponse: _TypeAlias = WatchInputResponse  # noqa: Y015
 
 @_typing.final
 class LookUpIdentitiesRequest(_message.Message):

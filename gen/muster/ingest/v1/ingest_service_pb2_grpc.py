@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from muster.ingest.v1 import ingest_service_pb2 as muster_dot_ingest_dot_v1_dot_ingest__service__pb2
+from muster.ingest.v1 import live_pb2 as muster_dot_ingest_dot_v1_dot_live__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -50,6 +51,16 @@ class IngestServiceStub:
                 request_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.IngestTableRequest.SerializeToString,
                 response_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.IngestTableResponse.FromString,
                 _registered_method=True)
+        self.GetInputStatistics = channel.unary_unary(
+                '/muster.ingest.v1.IngestService/GetInputStatistics',
+                request_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.GetInputStatisticsRequest.SerializeToString,
+                response_deserializer=muster_dot_ingest_dot_v1_dot_live__pb2.InputStatistics.FromString,
+                _registered_method=True)
+        self.WatchInput = channel.unary_stream(
+                '/muster.ingest.v1.IngestService/WatchInput',
+                request_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.WatchInputRequest.SerializeToString,
+                response_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.WatchInputResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -78,6 +89,19 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetInputStatistics(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchInput(self, request, context):
+        """What the input sent last, and then what it sends, a sample where it is much; the statistics now and then also without any.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -95,6 +119,16 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.IngestTable,
                     request_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.IngestTableRequest.FromString,
                     response_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.IngestTableResponse.SerializeToString,
+            ),
+            'GetInputStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetInputStatistics,
+                    request_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.GetInputStatisticsRequest.FromString,
+                    response_serializer=muster_dot_ingest_dot_v1_dot_live__pb2.InputStatistics.SerializeToString,
+            ),
+            'WatchInput': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchInput,
+                    request_deserializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.WatchInputRequest.FromString,
+                    response_serializer=muster_dot_ingest_dot_v1_dot_ingest__service__pb2.WatchInputResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -179,6 +213,60 @@ class IngestService:
             '/muster.ingest.v1.IngestService/IngestTable',
             muster_dot_ingest_dot_v1_dot_ingest__service__pb2.IngestTableRequest.SerializeToString,
             muster_dot_ingest_dot_v1_dot_ingest__service__pb2.IngestTableResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetInputStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.ingest.v1.IngestService/GetInputStatistics',
+            muster_dot_ingest_dot_v1_dot_ingest__service__pb2.GetInputStatisticsRequest.SerializeToString,
+            muster_dot_ingest_dot_v1_dot_live__pb2.InputStatistics.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchInput(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/muster.ingest.v1.IngestService/WatchInput',
+            muster_dot_ingest_dot_v1_dot_ingest__service__pb2.WatchInputRequest.SerializeToString,
+            muster_dot_ingest_dot_v1_dot_ingest__service__pb2.WatchInputResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from grpc import aio as _aio
 from muster.ingest.v1 import ingest_service_pb2 as _ingest_service_pb2
+from muster.ingest.v1 import live_pb2 as _live_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -41,6 +42,9 @@ class IngestServiceStub:
     """Rows of many people by column, as Arrow has them: the way for much data. An answer for each request, in their order. Good rows are kept
     although others of the same request are bad: the answer names those.
     """
+    GetInputStatistics: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.GetInputStatisticsRequest, _live_pb2.InputStatistics]
+    WatchInput: _grpc.UnaryStreamMultiCallable[_ingest_service_pb2.WatchInputRequest, _ingest_service_pb2.WatchInputResponse]
+    """What the input sent last, and then what it sends, a sample where it is much; the statistics now and then also without any."""
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -55,6 +59,9 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """Rows of many people by column, as Arrow has them: the way for much data. An answer for each request, in their order. Good rows are kept
     although others of the same request are bad: the answer names those.
     """
+    GetInputStatistics: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.GetInputStatisticsRequest, _live_pb2.InputStatistics]  # type: ignore[assignment]
+    WatchInput: _aio.UnaryStreamMultiCallable[_ingest_service_pb2.WatchInputRequest, _ingest_service_pb2.WatchInputResponse]  # type: ignore[assignment]
+    """What the input sent last, and then what it sends, a sample where it is much; the statistics now and then also without any."""
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     """Data in, for internal services; apps and feeds use the HTTP Events API. An answer means that JetStream holds the events."""
@@ -84,6 +91,21 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         """Rows of many people by column, as Arrow has them: the way for much data. An answer for each request, in their order. Good rows are kept
         although others of the same request are bad: the answer names those.
         """
+
+    @_abc_1.abstractmethod
+    def GetInputStatistics(
+        self,
+        request: _ingest_service_pb2.GetInputStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_live_pb2.InputStatistics, _abc.Awaitable[_live_pb2.InputStatistics]]: ...
+
+    @_abc_1.abstractmethod
+    def WatchInput(
+        self,
+        request: _ingest_service_pb2.WatchInputRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ingest_service_pb2.WatchInputResponse], _abc.AsyncIterator[_ingest_service_pb2.WatchInputResponse]]:
+        """What the input sent last, and then what it sends, a sample where it is much; the statistics now and then also without any."""
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
