@@ -125,7 +125,7 @@ class IngestApi(pb_grpc.IngestServiceServicer):
                 good.append(batch)
             found += faults.found
         if found:
-            self._views.refused(input, found)
+            self._intake.refuse(input, found)
         if good:
             await self._intake.submit(input, good, nbytes=sum(message.ByteSize() for message in sent), patient=patient)
         return _Outcome(len(good), sum(len(batch.events) for batch in good), found)

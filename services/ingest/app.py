@@ -77,7 +77,7 @@ def add_parts(app: App, settings: IngestSettings, clock: Clock) -> GrpcServer:
     exports = Exports(store, lines.evaluator, lines.forwarder, Tokens.from_settings(settings, clock), clock)
     people = People(settings, store, resolver, outbox, relay, clock)
     app.add(Housekeeping(store, inputs, clock))
-    app.add(HttpServer(settings, EventsApi(inputs, intake, views, store, bus, clock)))
+    app.add(HttpServer(settings, EventsApi(inputs, intake, store, bus, clock)))
     server = app.add(GrpcServer(settings, clock))
     server.add(pb_grpc.add_IngestServiceServicer_to_server, IngestApi(inputs, intake, views, clock), "muster.ingest.v1.IngestService")
     server.add(pb_grpc.add_IdentityServiceServicer_to_server, IdentityApi(store, people), "muster.ingest.v1.IdentityService")

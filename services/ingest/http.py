@@ -25,7 +25,6 @@ from services.ingest.domain.model import Fault
 from services.ingest.domain.reading import read
 from services.ingest.inputs import Input, Inputs
 from services.ingest.intake import Intake
-from services.ingest.live import Views
 from services.ingest.segment import SegmentApi
 from services.ingest.settings import IngestSettings
 from services.ingest.store import Store
@@ -38,10 +37,9 @@ _ACCEPTED = Response(status_code=202)
 class EventsApi:
     """The handlers."""
 
-    def __init__(self, inputs: Inputs, intake: Intake, views: Views, store: Store, bus: Bus, clock: Clock) -> None:
+    def __init__(self, inputs: Inputs, intake: Intake, store: Store, bus: Bus, clock: Clock) -> None:
         self._inputs = inputs
         self._intake = intake
-        self._views = views
         self._store = store
         self._bus = bus
         self._clock = clock
@@ -50,7 +48,7 @@ class EventsApi:
                 Route("/v2/events", self.events, methods=["POST"]),
                 Route("/v2/bulkevents", self.bulk_events, methods=["POST"]),
                 Route("/healthz", self.health, methods=["GET"]),
-                Mount("/v1", app=SegmentApi(inputs, intake, views, clock).app),
+                Mount("/v1", app=SegmentApi(inputs, intake, clock).app),
             ],
             exception_handlers={HTTPException: _on_http_exception, Exception: _on_bug},
         )
@@ -95,7 +93,7 @@ class EventsApi:
                 return _later(error)
         if not reading.faults:
             return _ACCEPTED
-        self._views.refused(input, reading.faults)
+        self._intake.refuse(input, reading.faults)
         log.info("batches_refused", input_id=input.input_id, faults=len(reading.faults), accepted=accepted)
         return _faulty(reading.faults, accepted if bulk else None)
 

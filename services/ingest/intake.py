@@ -20,7 +20,7 @@ from services.chassis.errors import ResourceExhausted, Unavailable
 from services.chassis.outbox import Outbox, Relay
 from services.ingest.domain import dedupe
 from services.ingest.domain.identities import Rules, by_strength, key_of
-from services.ingest.domain.model import Batch, Change, Identity
+from services.ingest.domain.model import Batch, Change, Fault, Identity
 from services.ingest.domain.resolution import Person
 from services.ingest.domain.table import Table
 from services.ingest.facts import Facts
@@ -155,6 +155,11 @@ class Intake:
         except ResourceExhausted as error:
             self._views.turned_away(input, error.reason)
             raise
+
+    def refuse(self, input: Input, faults: Sequence[Fault]) -> None:
+        """A request, or a part of one, was refused for these faults: it counts as one event of what the input may send."""
+        self._rates.spend(input, 1)
+        self._views.refused(input, faults)
 
     async def submit(self, input: Input, batches: Sequence[Batch], *, nbytes: int = 0, patient: bool = False) -> None:
         """Return once JetStream holds all of this, or held it before. Raises QueueFull, RateExceeded, or Unavailable with nothing promised.

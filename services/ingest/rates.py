@@ -30,18 +30,22 @@ class Rates:
         if input.events_per_day:
             _refuse(self._day(input).wait_seconds(1, now_ms), f"{input.events_per_day} events in 24 hours")
 
+    def spend(self, input: Input, events: int) -> None:
+        """Count what was let in already, so that what comes next has less."""
+        now_ms = self._clock.now_ms()
+        if input.events_per_second:
+            self._bucket(input, now_ms).take(events)
+        if input.events_per_day:
+            self._day(input).take(events, now_ms)
+
     def take(self, input: Input, events: int) -> None:
         """Let in so many events, all or none. Raises RateExceeded."""
         if not (input.events_per_second or input.events_per_day):
             return
         self.check(input)
-        now_ms = self._clock.now_ms()
         if input.events_per_day:
-            day = self._day(input)
-            _refuse(day.wait_seconds(events, now_ms), f"{input.events_per_day} events in 24 hours")
-            day.take(events, now_ms)
-        if input.events_per_second:
-            self._bucket(input, now_ms).take(events)
+            _refuse(self._day(input).wait_seconds(events, self._clock.now_ms()), f"{input.events_per_day} events in 24 hours")
+        self.spend(input, events)
 
     def _bucket(self, input: Input, now_ms: int) -> Bucket:
         bucket = self._buckets.get(input.input_id)

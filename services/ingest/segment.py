@@ -21,7 +21,6 @@ from services.ingest.domain.segment import TYPES
 from services.ingest.domain.segment_reading import BATCH, read, write_key_of
 from services.ingest.inputs import Input, Inputs
 from services.ingest.intake import Intake
-from services.ingest.live import Views
 
 log = logs.get(__name__)
 
@@ -41,10 +40,9 @@ _CORS = Middleware(
 class SegmentApi:
     """The handlers; `app` is mounted under `/v1`."""
 
-    def __init__(self, inputs: Inputs, intake: Intake, views: Views, clock: Clock) -> None:
+    def __init__(self, inputs: Inputs, intake: Intake, clock: Clock) -> None:
         self._inputs = inputs
         self._intake = intake
-        self._views = views
         self._clock = clock
         self.app = Starlette(
             routes=[
@@ -75,7 +73,7 @@ class SegmentApi:
             return _refused(error)
         if not reading.faults:
             return json_answer({"success": True}, 200)
-        self._views.refused(input, reading.faults)
+        self._intake.refuse(input, reading.faults)
         log.info("messages_refused", input_id=input.input_id, faults=len(reading.faults), accepted=len(reading.batches))
         errors = errors_of(reading.faults)
         return _answer(400, errors[0]["message"], errors=errors, accepted=len(reading.batches))

@@ -138,6 +138,13 @@ async def test_a_rate_is_answered_429_with_the_time_to_wait_whoever_sends(servic
     assert len((await read_stream(bus)).events) == 80
 
 
+async def test_what_is_refused_counts_too(service: Service, bus: Bus) -> None:
+    await limit(service, bus, events_per_second=3)
+    answers = [await service.events({"events": 5}) for _ in range(5)]
+    assert [answer.status_code for answer in answers][:3] == [400] * 3
+    assert answers[-1].status_code == 429
+
+
 async def test_a_day_is_answered_429_and_its_other_requests_are_kept(service: Service, bus: Bus) -> None:
     await limit(service, bus, events_per_day=10)
     assert (await service.events(batch("c-1", *[custom()] * 11))).headers["retry-after"] == "86400"
