@@ -84,8 +84,10 @@ class SegmentApi:
             input = self._inputs.of_write_key(request.path_params["key"])
         except (PermissionDenied, Unavailable) as error:
             return _refused(error)
-        here = {"apiKey": input.api_key, "apiHost": f"{request.url.netloc}/v1", "protocol": request.url.scheme}
-        return json_answer({"integrations": {"Segment.io": here}}, 200)
+        # What stands before this may speak TLS. Believed of anybody: the answer is for whoever asks, and kept nowhere.
+        protocol = "https" if request.headers.get("x-forwarded-proto") == "https" else request.url.scheme
+        here = {"apiKey": input.api_key, "apiHost": f"{request.url.netloc}/v1", "protocol": protocol}
+        return json_answer({"integrations": {"Segment.io": here}}, 200, {"Cache-Control": "no-store"})
 
     def _authenticate(self, request: Request, body: bytes) -> Input:
         key, secret = basic_credentials(request) or (write_key_of(body), "")

@@ -147,6 +147,11 @@ async def test_pages_of_any_site_may_ask_first(site: httpx2.AsyncClient) -> None
 async def test_analytics_js_is_told_to_send_here(site: httpx2.AsyncClient, service: Service) -> None:
     told = (await site.get(f"/v1/projects/{WRITE_KEY}/settings")).json()["integrations"]["Segment.io"]
     assert told == {"apiKey": WRITE_KEY, "apiHost": f"127.0.0.1:{service.settings.http_port}/v1", "protocol": "http"}
+    before = {"x-forwarded-proto": "https", "host": "ingest.example.com"}
+    answer = await site.get(f"/v1/projects/{WRITE_KEY}/settings", headers=before)
+    assert answer.json()["integrations"]["Segment.io"]["protocol"] == "https"
+    assert answer.json()["integrations"]["Segment.io"]["apiHost"] == "ingest.example.com/v1"
+    assert answer.headers["cache-control"] == "no-store"
 
 
 async def test_bodies_may_be_gzip_and_what_is_too_large_is_a_bad_request(site: httpx2.AsyncClient, bus: Bus) -> None:
