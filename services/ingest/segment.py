@@ -112,4 +112,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     # What is too large is a bad request there.
     status = 400 if error.status_code == 413 else error.status_code
-    return _answer(status, error.detail, headers=dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if status == 401:
+        # No browser knows this scheme, so none asks its user for a password.
+        headers["WWW-Authenticate"] = 'WriteKey realm="muster"'
+    return _answer(status, error.detail, headers=headers)

@@ -127,6 +127,8 @@ async def test_other_authentication_than_basic_is_refused(site: httpx2.AsyncClie
     for header in ("Bearer abc", "Basic", "Basic !", "Basic YWJj"):
         answer = await site.post("/v1/track", content=json.dumps(TRACK | {"writeKey": WRITE_KEY}), headers={"authorization": header})
         assert (answer.status_code, answer.json()["success"]) == (401, False), header
+        # By Basic, browsers would ask the visitor of a page for a password.
+        assert answer.headers["www-authenticate"].startswith("WriteKey")
 
 
 async def test_pages_of_any_site_may_ask_first(site: httpx2.AsyncClient) -> None:
