@@ -12,6 +12,8 @@ from muster.ingest.v1 import error_reason_pb2, event_type_pb2, identity_pb2
 from services.ingest.domain.mapping import EVENT_TYPES
 from services.ingest.domain.model import Attribution, Batch, Consent, EventType, IdentityType, Reason
 from services.ingest.domain.reading import read
+from services.ingest.intake import QueueFull
+from services.ingest.rates import RateExceeded
 from tests.ingest.conftest import batch, custom
 
 NOW = 1_760_000_000_000
@@ -90,7 +92,8 @@ def test_our_numbers_and_reasons_are_those_of_the_contract() -> None:
 
     assert numbers(event_type_pb2.EventType, "EVENT_TYPE_") == {one.name: one.value for one in EventType}
     assert numbers(identity_pb2.IdentityType, "IDENTITY_TYPE_") == {one.name: one.value for one in IdentityType}
-    assert set(numbers(error_reason_pb2.ErrorReason, "ERROR_REASON_")) == {one.name for one in Reason} - {"MALFORMED"}
+    of_requests = {RateExceeded.reason, QueueFull.reason}
+    assert set(numbers(error_reason_pb2.ErrorReason, "ERROR_REASON_")) == {one.name for one in Reason} - {"MALFORMED"} | of_requests
 
 
 def test_an_event_without_a_time_has_the_time_of_its_batch_or_else_of_its_arrival() -> None:

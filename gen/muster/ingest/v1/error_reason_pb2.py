@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#muster/ingest/v1/error_reason.proto\x12\x10muster.ingest.v1*\xfa\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_UNKNOWN_INPUT\x10\x01\x12\x1c\n\x18\x45RROR_REASON_NO_IDENTITY\x10\x02\x12\x18\n\x14\x45RROR_REASON_MISSING\x10\x03\x12\x19\n\x15\x45RROR_REASON_TOO_LONG\x10\x04\x12\x19\n\x15\x45RROR_REASON_TOO_MANY\x10\x05\x12\x1d\n\x19\x45RROR_REASON_NOT_A_NUMBER\x10\x06\x12\"\n\x1e\x45RROR_REASON_TIME_OUT_OF_RANGE\x10\x07\x12\x1e\n\x1a\x45RROR_REASON_BAD_CHARACTER\x10\x08\x12#\n\x1f\x45RROR_REASON_UNKNOWN_EVENT_TYPE\x10\t\x12\x1b\n\x17\x45RROR_REASON_WRONG_TYPE\x10\n\x12\x1a\n\x16\x45RROR_REASON_TOO_LARGE\x10\x0b\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#muster/ingest/v1/error_reason.proto\x12\x10muster.ingest.v1*\xb7\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_UNKNOWN_INPUT\x10\x01\x12\x1c\n\x18\x45RROR_REASON_NO_IDENTITY\x10\x02\x12\x18\n\x14\x45RROR_REASON_MISSING\x10\x03\x12\x19\n\x15\x45RROR_REASON_TOO_LONG\x10\x04\x12\x19\n\x15\x45RROR_REASON_TOO_MANY\x10\x05\x12\x1d\n\x19\x45RROR_REASON_NOT_A_NUMBER\x10\x06\x12\"\n\x1e\x45RROR_REASON_TIME_OUT_OF_RANGE\x10\x07\x12\x1e\n\x1a\x45RROR_REASON_BAD_CHARACTER\x10\x08\x12#\n\x1f\x45RROR_REASON_UNKNOWN_EVENT_TYPE\x10\t\x12\x1b\n\x17\x45RROR_REASON_WRONG_TYPE\x10\n\x12\x1a\n\x16\x45RROR_REASON_TOO_LARGE\x10\x0b\x12\x1e\n\x1a\x45RROR_REASON_RATE_EXCEEDED\x10\x0c\x12\x1b\n\x17\x45RROR_REASON_QUEUE_FULL\x10\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'muster.ingest.v1.error_reas
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=58
-  _globals['_ERRORREASON']._serialized_end=436
+  _globals['_ERRORREASON']._serialized_end=497
 # @@protoc_insertion_point(module_scope)

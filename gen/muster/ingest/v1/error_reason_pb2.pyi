@@ -34,6 +34,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNKNOWN_EVENT_TYPE: _ErrorReason.ValueType  # 9
     ERROR_REASON_WRONG_TYPE: _ErrorReason.ValueType  # 10
     ERROR_REASON_TOO_LARGE: _ErrorReason.ValueType  # 11
+    ERROR_REASON_RATE_EXCEEDED: _ErrorReason.ValueType  # 12
+    """The input sends more than it may; RetryInfo says when it is let in again."""
+    ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 13
+    """More waits already than may."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons in `google.rpc.ErrorInfo` (domain `muster`), in field violations and in batch faults."""
@@ -50,4 +54,8 @@ ERROR_REASON_BAD_CHARACTER: ErrorReason.ValueType  # 8
 ERROR_REASON_UNKNOWN_EVENT_TYPE: ErrorReason.ValueType  # 9
 ERROR_REASON_WRONG_TYPE: ErrorReason.ValueType  # 10
 ERROR_REASON_TOO_LARGE: ErrorReason.ValueType  # 11
+ERROR_REASON_RATE_EXCEEDED: ErrorReason.ValueType  # 12
+"""The input sends more than it may; RetryInfo says when it is let in again."""
+ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 13
+"""More waits already than may."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
