@@ -184,7 +184,12 @@ class Intake:
         async with self._tables:
             # It takes no room of the others: nobody is refused because much is imported.
             waiting = _Waiting(input, (), 0, 0, asyncio.get_running_loop().create_future(), table)
-            await self._enqueue(waiting, len(table.rows), patient=True)
+            try:
+                await self._enqueue(waiting, len(table.rows), patient=True)
+            except (ResourceExhausted, Unavailable) as error:
+                self._views.turned_away(input, error.reason)
+                raise
+            self._views.accepted_table(input, table)
 
     async def _enqueue(self, waiting: _Waiting, events: int, *, patient: bool) -> None:
         while True:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from services.chassis.clock import Clock
 from services.ingest.domain.live import Live
 from services.ingest.domain.model import Batch, Fault
+from services.ingest.domain.table import Table
 from services.ingest.inputs import Input
 
 # Of more inputs the one that was silent the longest is forgotten: its counts begin anew.
@@ -31,6 +32,11 @@ class Views:
     def accepted(self, input: Input, batches: Sequence[Batch]) -> None:
         """What was accepted of a request."""
         self._live(input).accept(batches, self._clock.now_ms())
+        self._wake(input)
+
+    def accepted_table(self, input: Input, table: Table) -> None:
+        """The same of a table."""
+        self._live(input).accept_table(table, self._clock.now_ms())
         self._wake(input)
 
     def refused(self, input: Input, faults: Sequence[Fault]) -> None:

@@ -39,7 +39,8 @@ class Tables:
         reading = await asyncio.to_thread(
             read_table, request.table, request_id=request.source_request_id, platform=input.platform, now_ms=now_ms
         )
-        if reading.faults:
+        if reading.faults and not request.validate_only:
+            self._intake.refuse(input, [found.fault for found in reading.faults])
             log.info("rows_refused", input_id=input.input_id, faults=len(reading.faults))
         if reading.table is not None and not request.validate_only:
             await self._intake.submit_table(input, reading.table)

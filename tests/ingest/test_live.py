@@ -21,6 +21,7 @@ from services.ingest.domain.live import Live
 from services.ingest.domain.model import Batch, Context, Event, EventType, Fault, Identity, IdentityType, Reason
 from tests.ingest.conftest import ACCOUNT, INPUT, KEY, SECRET, Service, batch, custom, now_ms, token_for
 from tests.ingest.test_grpc import ingest, proto_batch
+from tests.ingest.test_table import request
 
 NOW = 1_760_000_000_000
 HOUR_MS = 3600 * 1000
@@ -175,3 +176,25 @@ async def test_what_was_turned_away_is_counted_and_nothing_of_a_person_is_logged
     assert lines
     assert "ann-at-home" not in str(lines)
     assert "Secret" not in str(lines)
+
+
+async def test_a_table_is_seen_as_well(service: Service, stub: Any) -> None:
+    columns = {
+        "customer_id": ["ann", "ann", "", "bob"],
+        "event_name": ["Bought", "Bought", "Bought", None],
+        "attributes.price": [19, None, None, None],
+        "user_attributes.plan": [None, None, None, "gold"],
+    }
+    (answer,) = [one async for one in stub.IngestTable(iter([request(columns)]), metadata=token_for())]
+    assert (answer.accepted_rows, len(answer.faults)) == (3, 1)
+    counted = await stub.GetInputStatistics(pb.GetInputStatisticsRequest(input_id=INPUT), metadata=token_for())
+    assert (counted.accepted_batches, counted.accepted_events) == (1, 2)
+    assert [(one.type, one.events) for one in counted.types] == [(EVENT_TYPE_CUSTOM, 2)]
+    assert [(one.reason, one.count) for one in counted.refusals] == [("NO_IDENTITY", 1)]
+    watching = stub.WatchInput(pb.WatchInputRequest(input_id=INPUT), metadata=token_for())
+    first = await anext(aiter(watching))
+    watching.cancel()
+    told = [(one.event.name, one.event.details, [identity.value for identity in one.event.identities]) for one in first.received]
+    assert sorted(told) == sorted(
+        [("", "", []), ("Bought", '{"attributes":{"price":19}}', ["ann"]), ("Bought", "", ["ann"]), ("", "", ["bob"])]
+    )

@@ -6,7 +6,10 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from services.ingest.domain.model import Batch, Event, Fault, Identity
+from services.ingest.domain.table import Table
 
 # How much of the newest is kept of an input, and of one request at most.
 _KEPT = 100
@@ -70,6 +73,21 @@ class Live:
         received = sum(len(batch.events) or 1 for batch in batches)
         self._keep(_sample(batches, fresh), received, now_ms)
 
+    def accept_table(self, table: Table, now_ms: int) -> None:
+        """Enter a table that was accepted: it counts as one batch."""
+        is_event = table.kind_of >= 0
+        counts = np.bincount(table.kind_of[is_event], minlength=len(table.kinds)).tolist()
+        kinds = {kind: count for kind, count in zip(table.kinds, counts, strict=True) if count}
+        self.batches += 1
+        self.events += table.events
+        self.last_ms = now_ms
+        for (type_, _), count in kinds.items():
+            self.types[type_] += count
+        self.ahead += int((table.times_ms[is_event] > now_ms + AHEAD_MS).sum())
+        fresh = self._enter_names(set(kinds), now_ms)
+        rows = range(max(0, len(table.rows) - _KEPT_OF_A_REQUEST), len(table.rows))
+        self._keep([_row(table, row, fresh) for row in rows], len(table.rows), now_ms)
+
     def refuse(self, faults: Sequence[Fault], now_ms: int) -> None:
         """Enter what was wrong with a request."""
         self.last_ms = now_ms
@@ -111,6 +129,17 @@ def _sample(batches: Sequence[Batch], fresh: set[Kind]) -> list[ReceivedEvent]:
         for event in _last(batch.events, _KEPT_OF_A_REQUEST - len(sample)):
             sample.append(ReceivedEvent(_short(event), identities, (event.type, event.name) in fresh))
     return sample[::-1]
+
+
+def _row(table: Table, row: int, fresh: set[Kind]) -> ReceivedEvent:
+    named = table.people[int(table.person_of[row])][1]
+    identities = [_short_identity(table.identities[one]) for one in named[:_IDENTITIES_SHOWN]]
+    if table.kind_of[row] < 0:
+        return ReceivedEvent(None, identities)
+    kind = table.kinds[int(table.kind_of[row])]
+    message_id, details = (column[row].as_py() or "" if column is not None else "" for column in (table.message_ids, table.details))
+    event = Event(*kind, int(table.times_ms[row]), message_id, details)
+    return ReceivedEvent(_short(event), identities, kind in fresh)
 
 
 def _last(events: Sequence[Event], most: int) -> Iterable[Event]:
