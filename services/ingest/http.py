@@ -84,13 +84,14 @@ class EventsApi:
             return _refused(403, error.message)
         except (Unavailable, ResourceExhausted) as error:
             return _later(error)
-        reading = read(body, bulk=bulk, platform=input.platform, now_ms=self._clock.now_ms())
-        accepted = len(reading.batches)
-        if accepted:
-            try:
+        now_ms = self._clock.now_ms()
+        try:
+            reading = await self._intake.read(input, len(body), lambda: read(body, bulk=bulk, platform=input.platform, now_ms=now_ms))
+            accepted = len(reading.batches)
+            if accepted:
                 await self._intake.submit(input, reading.batches, nbytes=len(body))
-            except (Unavailable, ResourceExhausted) as error:
-                return _later(error)
+        except (Unavailable, ResourceExhausted) as error:
+            return _later(error)
         if not reading.faults:
             return _ACCEPTED
         self._intake.refuse(input, reading.faults)

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -40,7 +41,11 @@ _ROUNDS_IN_FLIGHT = 2
 # Tables that are on their way at once; each is as much work as some hundred batches.
 _TABLES_AT_ONCE = 4
 
+# A body from which on reading it takes so long that others would notice.
+_LARGE_BYTES = 16 * 1024
+
 RulesOf = Callable[[int], Rules]
+T = TypeVar("T")
 
 _NOBODY = Person(0, (), ())
 # How long a stream waits for its input's rate, at each of its requests.
@@ -135,6 +140,8 @@ class Intake:
         self._queue: deque[_Waiting] = deque()
         self._queued = 0
         self._queued_bytes = 0
+        self._reading_bytes = 0
+        self._reading = asyncio.Semaphore(1)
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -155,6 +162,22 @@ class Intake:
         except ResourceExhausted as error:
             self._views.turned_away(input, error.reason)
             raise
+
+    async def read(self, input: Input, nbytes: int, work: Callable[[], T]) -> T:
+        """The answer of `work`, which reads a body of so many bytes. Raises as `check`.
+
+        Large ones are read one after the other and in a thread: the rounds, whose every step would wait for all that are read just then, go
+        on meanwhile, and what turns out to have no room any more when its turn comes is not read in vain.
+        """
+        if nbytes < _LARGE_BYTES:
+            return work()
+        self._reading_bytes += nbytes
+        try:
+            async with self._reading:
+                self.check(input)
+                return await asyncio.to_thread(work)
+        finally:
+            self._reading_bytes -= nbytes
 
     def refuse(self, input: Input, faults: Sequence[Fault]) -> None:
         """A request, or a part of one, was refused for these faults: it counts as one event of what the input may send."""
@@ -241,7 +264,8 @@ class Intake:
     def _is_full(self, size: int, nbytes: int) -> bool:
         # What is larger than all may be comes in alone.
         more_events = self._queued + size > self._settings.queue_events
-        return self._queued > 0 and (more_events or self._queued_bytes + nbytes > self._settings.queue_bytes)
+        more_bytes = self._queued_bytes + self._reading_bytes + nbytes > self._settings.queue_bytes
+        return self._queued > 0 and (more_events or more_bytes)
 
     async def _let_in(self, input: Input, events: int, *, patient: bool) -> bool:
         """Whether the input's limits let them in; False: it was waited for them, and is to be asked again."""

@@ -60,7 +60,8 @@ class SegmentApi:
             body = await body_of(request, limit=SEGMENT_REQUEST_MAX_BYTES if type_ == BATCH else SEGMENT_MESSAGE_MAX_BYTES)
             input = self._authenticate(request, body)
             self._intake.check(input, nbytes=len(body))
-            reading = read(body, type_, platform=input.platform, now_ms=self._clock.now_ms())
+            now_ms = self._clock.now_ms()
+            reading = await self._intake.read(input, len(body), lambda: read(body, type_, platform=input.platform, now_ms=now_ms))
             if reading.batches:
                 await self._intake.submit(input, reading.batches, nbytes=len(body))
         except ClientDisconnect:
