@@ -10,6 +10,7 @@ import typer
 from cli import account, audience, configuration, connection, deadletters, dev, input, integration, person, status, token, workspace
 from cli.demo import command as demo
 from cli.faults import CliFault, ExitCode, bad_input
+from cli.importing import command as importing
 from cli.output import JSON_FLAG, print_fault
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command("dev")(dev.dev)
 app.command("demo")(demo.demo)
 app.command("status")(status.status)
+app.command("import")(importing.import_file)
 for group in (account, workspace, input, person, audience, integration, configuration, connection, deadletters, token):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 

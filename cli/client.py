@@ -14,7 +14,7 @@ from muster.forwarder.v1.forwarder_service_pb2_grpc import ConfigurationServiceS
 from muster.ingest.v1.ingest_service_pb2_grpc import IdentityServiceStub, IngestServiceStub, PrivacyServiceStub
 from muster.operations.v1.operations_service_pb2_grpc import OperationsServiceStub
 
-from cli.faults import from_rpc
+from cli.faults import CliFault, from_rpc
 from cli.settings import Settings
 from services.chassis.auth import OPERATOR_ACCOUNT
 
@@ -87,6 +87,10 @@ class Muster:
     def connections(self) -> ConnectionServiceStub:
         return ConnectionServiceStub(self._channel("forwarder"))
 
+    @property
+    def ingest(self) -> IngestServiceStub:
+        return IngestServiceStub(self._channel("ingest"))
+
     def operations(self, service: str) -> OperationsServiceStub:
         """What every service serves beside its own contract."""
         return OperationsServiceStub(self._channel(service))
@@ -94,16 +98,16 @@ class Muster:
     def call(self, method: Callable[..., Answer], request: Message, *, service: str, timeout_seconds: float | None = None) -> Answer:
         """One call. Raises CliFault."""
         try:
-            return method(request, timeout=timeout_seconds or self.settings.timeout_seconds, metadata=self._metadata())
+            return method(request, timeout=timeout_seconds or self.settings.timeout_seconds, metadata=self.metadata())
         except grpc.RpcError as error:
-            raise from_rpc(error, service, self.settings.address(service)) from None
+            raise self.fault(error, service) from None
 
     def stream(self, method: Callable[..., Iterable[Answer]], request: Message, *, service: str) -> Iterator[Answer]:
         """The answers of a streaming call, as they come. Raises CliFault."""
         try:
-            yield from method(request, metadata=self._metadata())
+            yield from method(request, metadata=self.metadata())
         except grpc.RpcError as error:
-            raise from_rpc(error, service, self.settings.address(service)) from None
+            raise self.fault(error, service) from None
 
     def pages(self, method: Callable[..., Paged], request: Any, *, service: str) -> Iterator[Paged]:
         """All pages of a list, one after the other. Raises CliFault."""
@@ -115,7 +119,12 @@ class Muster:
                 return
             request.page_token = page.next_page_token
 
-    def _metadata(self) -> tuple[tuple[str, str], ...]:
+    def fault(self, error: grpc.RpcError, service: str) -> CliFault:
+        """What a failed call of a service says, in words for the person."""
+        return from_rpc(error, service, self.settings.address(service))
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes with a call: a new token."""
         return (("authorization", f"Bearer {self.settings.token(self._account_id)}"),)
 
     def _channel(self, service: str) -> grpc.Channel:
