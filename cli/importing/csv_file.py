@@ -1,13 +1,14 @@
 """CSV: values as texts, which the service reads as it reads those of the Events API, so that 19.90 keeps its digits.
 
-The reader of the standard library knows where in the file each row begins and ends, also where a value holds line breaks; Arrow's knows
-neither, so an import could not go on within a file, nor name the line of a bad row.
+Where each line is a row, Arrow reads it: see `plain_csv`. For all else the reader of the standard library knows where in the file each row
+begins and ends, also where a value holds line breaks, and what is wrong with which.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +17,7 @@ from cli.faults import bad_input
 from cli.importing.lines import Lines
 from cli.importing.mapping import Plan
 from cli.importing.piece import PIECE_BYTES, PIECE_ROWS, Piece, Place, Rejected, table_of
+from cli.importing.plain_csv import PlainCsv
 from cli.importing.source import Source
 
 _DELIMITERS = ",;\t|"
@@ -49,19 +51,23 @@ class CsvFile:
 
     def pieces(self, plan: Plan, start: Place) -> Iterator[Piece]:
         """The pieces from a place on that an earlier piece ended at."""
-        with self._source.open_buffered() as file:
-            lines = Lines(file, start if start.offset else self._start)
-            reader = csv.reader(lines.texts(), delimiter=self.delimiter)
-            while True:
-                piece = self._piece(reader, lines, plan)
-                if piece.end == piece.start:
-                    return
+        place = start if start.offset else self._start
+        with self._source.open_buffered() as file, self._source.open_buffered() as again:
+            plain = PlainCsv(file, self.columns, self.delimiter)
+            while (piece := plain.piece(plan, place) or self._any_piece(again, plan, place)).end != place:
                 yield piece
+                place = piece.end
+
+    def _any_piece(self, file: IO[bytes], plan: Plan, start: Place) -> Piece:
+        lines = Lines(file, start)
+        return self._piece(csv.reader(lines.texts(), delimiter=self.delimiter), lines, plan)
 
     def _piece(self, reader: Iterator[Row], lines: Lines, plan: Plan) -> Piece:
         start = lines.place
         rows: list[Row] = []
+        # The first and the last line of each.
         numbers: list[int] = []
+        ends: list[int] = []
         rejected: list[Rejected] = []
         width, until = len(self.columns), start.offset + PIECE_BYTES
         number = lines.number
@@ -76,12 +82,12 @@ class CsvFile:
                 if len(row) == width:
                     rows.append(row)
                     numbers.append(number + 1)
+                    ends.append(lines.number)
                 elif row:
                     rejected.append(Rejected(number + 1, f"has {len(row)} values; the header has {width}", row))
             number = lines.number
         if lines.broken:
-            ends = [*numbers[1:], lines.number + 1]
-            bad = {place for place, (begin, end) in enumerate(zip(numbers, ends, strict=False)) if lines.broken & set(range(begin, end))}
+            bad = {place for place, (begin, end) in enumerate(zip(numbers, ends, strict=True)) if lines.broken & set(range(begin, end + 1))}
             rejected += [Rejected(numbers[place], "is no UTF-8", rows[place]) for place in sorted(bad)]
             rows = [row for place, row in enumerate(rows) if place not in bad]
             numbers = [number for place, number in enumerate(numbers) if place not in bad]

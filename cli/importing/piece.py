@@ -90,6 +90,9 @@ def table_of(columns: Mapping[str, Any], kinds: Mapping[str, str], plan: Plan, c
     for name, value in plan.mapping.values.items():
         fields.append(pa.field(name, pa.string()))
         arrays.append(pa.repeat(value, count))
+    if not arrays:
+        # A table without columns has no rows; these are refused, as they name nobody.
+        fields, arrays = [pa.field("mpid", pa.int64())], [pa.nulls(count, pa.int64())]
     return pa.table(arrays, schema=pa.schema(fields))
 
 
