@@ -58,7 +58,7 @@ def run(call: Call) -> None:
     found = source.find(call.file)
     reader = reader_of(found, kind, call.delimiter.replace("\\t", "\t"))
     made = plan(told, reader.columns, fixed=reader.fixed)
-    beside = Path(PurePosixPath(call.file).name) if "://" in call.file else Path(call.file)
+    beside = Path(PurePosixPath(found.path).name) if "://" in call.file else Path(call.file)
     ending = f"{'.dry-run' if call.dry_run else ''}.rejects.{Format.CSV if kind is Format.CSV else Format.NDJSON}"
     side = call.rejects or beside.with_name(beside.name + ending)
     refused = Rejects(side, reader)

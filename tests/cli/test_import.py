@@ -10,17 +10,21 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import psutil
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
 from cli import devfile
+from cli.importing import run as importing
 from services.chassis.bus import Bus
 from tests.cli.running import ROOT, Result, Run
+from tests.fakes.s3 import serving_s3
 from tests.fakes.waiting import eventually
 from tests.ingest.conftest import Stream, Told, read_stream
 
@@ -227,6 +231,24 @@ async def test_refused_lines_of_ndjson_are_written_as_they_stand(imported: Calla
     assert written[2].endswith('"event": "x", "n": 19.90}')
 
 
+async def test_a_file_in_s3_arrives_and_its_refused_rows_are_here(
+    imported: Callable[..., Result], installation: Path, input_id: int, live: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_EC2_METADATA_DISABLED": "true"}.items():
+        monkeypatch.setenv(name, value)
+    assert imported("here.csv", "email,event\na@b.c,x\n").exit_code == 0
+    with serving_s3({"/bucket/folder/there.csv": b"email,event\nd@e.f,x\n,x\n"}) as where:
+        done = live("import", f"s3://bucket/folder/there.csv?{where}", "--input", input_id)
+        missing = live("import", f"s3://bucket/folder/nowhere.csv?{where}", "--input", input_id)
+    assert done.exit_code == 1, done.err
+    assert "1 of 2 rows" in done.out
+    assert (tmp_path / "there.csv.rejects.csv").read_text().startswith("email,event,rejected_line,rejected_reason\n,x,3,names nobody")
+    assert len((await told(installation, input_id)).events) == 2
+    assert missing.exit_code == 2
+    assert "There is no file" in missing.err
+
+
 def test_a_dry_run_checks_every_row_and_keeps_none(
     imported: Callable[..., Result], installation: Path, input_id: int, tmp_path: Path
 ) -> None:
@@ -309,39 +331,73 @@ def test_an_input_of_nobody_and_a_column_of_no_known_type_end_the_import(
     assert "columns.attributes.n" in done.err
 
 
-async def test_an_import_that_is_killed_goes_on_and_every_row_is_there_once(
-    live: Run, imported: Callable[..., Result], installation: Path, input_id: int, tmp_path: Path
-) -> None:
-    count = 300_000
+@dataclass
+class Many:
+    """A file of which each thousandth row is refused."""
+
+    ROWS: ClassVar[int] = 300_000
+
+    path: Path
+    input_id: int
+    progress: Path
+
+    async def begin(self) -> asyncio.subprocess.Process:
+        """An import of it that has done some pieces."""
+        before = self._progress()
+        command = [sys.executable, "-m", "cli", "import", str(self.path), "--input", str(self.input_id), "--json"]
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}"}
+        process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment, stdout=asyncio.subprocess.PIPE)
+        await eventually(lambda: process.returncode is not None or self._progress() != before)
+        return process
+
+    def _progress(self) -> list[int]:
+        return [one.stat().st_mtime_ns for one in self.progress.glob("*.json")]
+
+    async def ended(self, process: asyncio.subprocess.Process, installation: Path) -> None:
+        """All of it was told, and is in the stream once."""
+        out, _ = await process.communicate()
+        assert process.returncode == 1
+        document = json.loads(out)
+        assert (document["rows"], document["accepted_rows"]) == (self.ROWS, self.ROWS - self.ROWS // 1000)
+        events = [event for event in (await told(installation, self.input_id)).events if event.name == "x"]
+        assert sorted(int(attributes(event)["row"]) for event in events) == [row for row in range(self.ROWS) if row % 1000]
+        with (self.path.parent / "many.csv.rejects.csv").open() as file:
+            assert [int(row["row"]) for row in csv.DictReader(file)] == list(range(0, self.ROWS, 1000))
+
+
+@pytest.fixture
+def many(imported: Callable[..., Result], input_id: int, installation: Path, tmp_path: Path) -> Many:
+    """A large file, and an input that ingest knows already."""
     assert imported("first.csv", "email,event\na@b.c,first\n").exit_code == 0
     path = tmp_path / "many.csv"
     with path.open("w") as file:
         file.write("customer_id,event,row\n")
-        file.writelines(f"c-{row % 5000},{'x' if row % 1000 else ''},{row}\n" for row in range(count))
-    command = [sys.executable, "-m", "cli", "import", str(path), "--input", str(input_id), "--json"]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}"}
-    kills = 0
+        file.writelines(f"c-{row % 5000},{'x' if row % 1000 else ''},{row}\n" for row in range(Many.ROWS))
+    return Many(path, input_id, installation / "imports")
 
-    def progress() -> list[int]:
-        return [one.stat().st_mtime_ns for one in (installation / "imports").glob("*.json")]
 
-    async def goes_on(process: asyncio.subprocess.Process, before: list[int]) -> None:
-        await eventually(lambda: process.returncode is not None or progress() != before)
+async def test_an_import_that_is_killed_goes_on_and_every_row_is_there_once(many: Many, installation: Path) -> None:
+    for _ in range(3):
+        process = await many.begin()
+        process.send_signal(signal.SIGKILL)
+        assert await process.wait() == -signal.SIGKILL
+    await many.ended(await many.begin(), installation)
 
-    for number in range(20):
-        process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment, stdout=asyncio.subprocess.PIPE)
-        if number < 3:
-            await goes_on(process, progress())
-            process.send_signal(signal.SIGKILL)
-            kills += await process.wait() == -signal.SIGKILL
-            continue
-        out, _ = await process.communicate()
-        break
-    assert kills == 3
-    assert process.returncode == 1
-    document = json.loads(out)
-    assert (document["rows"], document["accepted_rows"]) == (count, count - count // 1000)
-    events = [event for event in (await told(installation, input_id)).events if event.name == "x"]
-    assert sorted(int(attributes(event)["row"]) for event in events) == [row for row in range(count) if row % 1000]
-    with (tmp_path / "many.csv.rejects.csv").open() as file:
-        assert [int(row["row"]) for row in csv.DictReader(file)] == list(range(0, count, 1000))
+
+async def test_an_import_outlives_the_service_and_every_row_is_there_once(many: Many, installation: Path) -> None:
+    known = devfile.read(installation)
+    assert known is not None
+    port = int(known.grpc["ingest"].rpartition(":")[2])
+    process = await many.begin()
+    (ingest,) = {one.pid for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.laddr and one.laddr.port == port}
+    assert ingest
+    os.kill(ingest, signal.SIGKILL)
+    await many.ended(process, installation)
+
+
+async def test_an_import_ends_when_the_service_stays_away(live: Run, many: Many, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setenv("MUSTER_INGEST_ADDRESS", "127.0.0.1:1")
+    done = await asyncio.to_thread(live, "import", many.path, "--input", many.input_id)
+    assert done.exit_code == 3
+    assert "does not answer" in done.err
