@@ -113,6 +113,9 @@ def decimal_texts(column: Array, name: str, faults: TableFaults) -> Array | None
         return column.cast(pa.string()) if abs(type_.scale) <= _SCALE_MAX else None
     if not pa.types.is_floating(type_):
         return None
+    if pa.types.is_float16(type_):
+        # Arrow computes with no halves.
+        column = column.cast(pa.float32())
     size = pc.abs(column)
     no_number = pc.or_(pc.invert(pc.is_finite(column)), pc.and_(pc.less(size, 10.0**-NUMBER_MAX_EXPONENT), pc.greater(size, 0.0)))
     faults.add(rows_where(no_number), name, "is not a number of this world", Reason.NOT_A_NUMBER)

@@ -88,17 +88,18 @@ def _unpacked(body: bytes, faults: TableFaults) -> pa.Table | None:
         with pa.ipc.open_stream(pa.py_buffer(body)) as stream:
             sent = stream.read_all()
         sent.validate(full=True)
-    except (pa.ArrowException, OSError, KeyError) as error:
+        names = sent.column_names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         # Arrow's words name the column and the row, but none of what is in there.
         faults.add_whole("table", f"is not a stream of Arrow IPC: {error}", Reason.MALFORMED)
         return None
     if sent.num_rows > TABLE_MAX_ROWS:
         faults.add_whole("table", f"has {sent.num_rows} rows; at most {TABLE_MAX_ROWS} are taken", Reason.TOO_MANY)
         return None
-    _check_names(sent.column_names, faults)
+    _check_names(names, faults)
     columns = []
     size = 0
-    for name, chunked in zip(sent.column_names, sent.columns, strict=True):
+    for name, chunked in zip(names, sent.columns, strict=True):
         column = chunked.unify_dictionaries().combine_chunks() if pa.types.is_dictionary(chunked.type) else chunked.combine_chunks()
         if isinstance(column, pa.ChunkedArray):
             column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
