@@ -24,7 +24,7 @@ from muster.ingest.v1 import facts_pb2, identity_pb2
 from services.chassis.bus import Outgoing, headers_of
 from services.chassis.partition import partitions_of
 from services.chassis.streams import events_subject, profiles_subject
-from services.ingest.domain.model import Value
+from services.ingest.domain.model import Identity, Value
 from services.ingest.domain.table import Array, Cells, Flags, Ints, Kind, Table
 from services.ingest.facts import PIECE_BYTES, set_value
 from services.ingest.inputs import Input
@@ -47,8 +47,8 @@ class ResolvedTable:
     event_ids: Ints
     # The rows that were not sent before.
     stay: Flags
-    # Of rows: identities that are new, by their places in the table.
-    added: dict[int, list[int]]
+    # Of rows: identities that are new.
+    added: dict[int, list[Identity]]
 
 
 def messages_of(resolved: ResolvedTable, *, partitions: int, receive_time_ms: int) -> list[Outgoing]:
@@ -129,8 +129,7 @@ def _added_identities(resolved: ResolvedTable, rows: list[int]) -> list[Array]:
     places = {row: number for number, row in enumerate(rows)}
     columns: dict[int, list[str | None]] = {}
     for row, new in resolved.added.items():
-        for one in new:
-            identity = resolved.table.identities[one]
+        for identity in new:
             if identity.type not in columns:
                 columns[identity.type] = [None] * len(rows)
             columns[identity.type][places[row]] = identity.value

@@ -34,9 +34,9 @@ class KeptTable:
     _keys: list[bytes]
     # Of each of the table's people; 0: not found yet.
     _mpids: Ints
-    # Places of those who are to be found, and their names.
+    # Places of those who are to be found, and themselves.
     _asked: list[int] = field(default_factory=list)
-    _named: list[list[int]] = field(default_factory=list)
+    _persons: list[tuple[list[Identity], Person]] = field(default_factory=list)
 
     @property
     def keys(self) -> list[bytes]:
@@ -45,25 +45,28 @@ class KeptTable:
 
     def ask(self, known: Mapping[bytes, int], rules: Rules, now_ms: int) -> list[tuple[Batch, list[Identity], Person]]:
         """Who is to be found. Of the others all identities are known as those of one and the same person, so there is nothing to decide."""
-        owners = np.array([known.get(key, 0) for key in self._keys], np.int64).tolist()
-        mpids = self._mpids.tolist()
-        here = (self._first_rows >= 0).tolist()
+        people = self.table.people
+        # The last stands for no identity.
+        owners = np.array([*(known.get(key, 0) for key in self._keys), 0], np.int64)[people.named]
+        has = people.named >= 0
+        # Without an identity nobody can tell here whether the MPID is one with another by now.
+        is_named = has.any(axis=1)
+        strongest = owners[np.arange(len(has)), has.argmax(axis=1)] if has.shape[1] else people.mpids
+        owner = np.where(is_named, strongest, 0)
+        agreed = ((owners == owner[:, None]) | ~has).all(axis=1) & (owner != 0) & ((people.mpids == 0) | (people.mpids == owner))
+        here = self._first_rows >= 0
+        self._mpids = np.where(agreed, owner, 0)
+        self._asked = np.flatnonzero(here & ~agreed).tolist()
+        self._persons = []
         asked = []
-        for place, (mpid, named) in enumerate(self.table.people):
-            if not here[place]:
-                continue
-            found = {owners[one] for one in named}
-            if len(found) == 1 and 0 not in found and mpid in (0, *found):
-                mpids[place] = found.pop()
-                continue
+        given = people.mpids[self._asked].tolist()
+        for mpid, named in zip(given, people.identities(self._asked), strict=True):
             if rules.priority:
-                named = rules.in_order(named, lambda one: self.table.identities[one].type)
-            identities = [self.table.identities[one] for one in named]
-            person = Person(mpid, [one.type for one in identities], [self._keys[one] for one in named])
-            self._asked.append(place)
-            self._named.append(named)
+                named = rules.in_order(named, lambda one: one[1].type)
+            identities = [identity for _, identity in named]
+            person = Person(mpid, [one.type for one in identities], [self._keys[one] for one, _ in named])
+            self._persons.append((identities, person))
             asked.append((Batch("", mpid, identities, _NOWHERE, [], [], now_ms), identities, person))
-        self._mpids = np.array(mpids, np.int64)
         return asked
 
     def resolved(self, answers: Iterator[int], gained: dict[bytes, int], into: Mapping[int, int]) -> ResolvedTable:
@@ -73,12 +76,13 @@ class KeptTable:
             self._mpids = np.array([into.get(mpid, mpid) for mpid in self._mpids.tolist()], np.int64)
         found = list(islice(answers, len(self._asked)))
         self._mpids[self._asked] = found
-        told: dict[int, list[int]] = {}
+        told: dict[int, list[Identity]] = {}
         if gained:
-            for place, named, mpid in zip(self._asked, self._named, found, strict=True):
-                new = [one for one in named if gained.get(self._keys[one]) == mpid]
-                for one in new:
-                    gained.pop(self._keys[one], None)
+            for place, (identities, person), mpid in zip(self._asked, self._persons, found, strict=True):
+                new = [one for key, one in zip(person.keys, identities, strict=True) if gained.get(key) == mpid]
+                for key in person.keys:
+                    if gained.get(key) == mpid:
+                        del gained[key]
                 if new:
                     told[int(self._first_rows[place])] = new
         return ResolvedTable(self.input, self.table, self._mpids[self.table.person_of], self.event_ids, self.stay, told)
@@ -106,7 +110,7 @@ async def not_sent_before(connection: AsyncConnection, store: Store, input: Inpu
         return None
     rows = np.flatnonzero(stay)[::-1]
     # Of the assignments to one place, the last one stays: that of the first row.
-    first_rows = np.full(len(table.people), -1, np.int64)
+    first_rows = np.full(len(table.people.mpids), -1, np.int64)
     first_rows[table.person_of[rows]] = rows
-    keys = keys_of(input.account_id, table.identities)
-    return KeptTable(input, table, event_ids, stay, first_rows, keys, np.zeros(len(table.people), np.int64))
+    keys = [key for names in table.people.names for key in keys_of(input.account_id, names.type, names.values.to_pylist())]
+    return KeptTable(input, table, event_ids, stay, first_rows, keys, table.people.mpids)

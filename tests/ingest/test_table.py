@@ -477,7 +477,8 @@ def test_several_batches_of_one_request_are_one_table() -> None:
     table = pa.table({"email": pa.array(["a@b.c", "d@e.f", "a@b.c"]).dictionary_encode(), "event_name": ["x", "y", "z"]})
     reading = read_table(ipc(table, 1), request_id="", platform="", now_ms=NOW)
     assert reading.table is not None
-    assert [identity.value for identity in reading.table.identities] == ["a@b.c", "d@e.f"]
+    people = reading.table.people
+    assert [identity.value for named in people.identities([0, 1]) for _, identity in named] == ["a@b.c", "d@e.f"]
     assert reading.table.person_of.tolist() == [0, 1, 0]
     assert reading.table.kinds == [(EventType.CUSTOM, "x"), (EventType.CUSTOM, "y"), (EventType.CUSTOM, "z")]
 

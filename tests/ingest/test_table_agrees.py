@@ -99,8 +99,8 @@ def test_a_row_and_a_batch_that_say_the_same_are_read_alike(row: dict[str, Any])
     assert told.faults == []
     table = told.table
     assert table is not None
-    ((mpid, named),) = table.people
-    assert (mpid, [table.identities[one] for one in named]) == (batch.mpid, batch.identities)
+    assert table.people.mpids.tolist() == [batch.mpid]
+    assert [identity for _, identity in table.people.identities([0])[0]] == batch.identities
     (event,) = batch.events
     assert table.kinds == [(event.type, event.name)]
     assert (table.details.to_pylist()[0] if table.details is not None else "") == event.details

@@ -26,7 +26,7 @@ from services.ingest.domain.limits import (
     VALUE_MAX,
 )
 from services.ingest.domain.model import NAMED_EVENTS, Context, EventType, Identity, IdentityType, Reason
-from services.ingest.domain.table import Array, Cells, Ints, Kind, RowFault, Table, TableFaults
+from services.ingest.domain.table import Array, Cells, Ints, Kind, Names, People, RowFault, Table, TableFaults
 
 ATTRIBUTES, USER_ATTRIBUTES = "attributes.", "user_attributes."
 # The strongest first.
@@ -49,6 +49,9 @@ _OWN = ("mpid", "event_type", "event_name", "time", "source_message_id", "transa
 _KIND = b"muster.kind"
 _KINDS = {b"number": Kind.NUMBER, b"json": Kind.JSON}
 _REMOVED = "deleted_user_attributes"
+# What `identities.normal` leaves as it is: ASCII without blanks and with more than zeros and dashes, of an e-mail address without capitals.
+_NORMAL = "^[!-~]*[!-,./1-~][!-~]*$"
+_NORMAL_EMAIL = r"^[!-@\[-~]*[!-,./1-@\[-~][!-@\[-~]*$"
 _TIMES = "must be a timestamp, a date, whole milliseconds since 1970, or text in ISO 8601"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -169,14 +172,13 @@ class _Reader:
 
     def table(self, request_id: str, rows: Ints, size: int, platform: str) -> Table:
         """What was read, if no fault was found."""
-        people, person_of, found = self._people()
+        people, person_of = self._people()
         return Table(
             request_id=request_id,
             rows=rows,
             size=size,
             people=people,
             person_of=person_of,
-            identities=found,
             times_ms=self._times_ms,
             kinds=self._kinds,
             kind_of=self._kind_of,
@@ -200,8 +202,8 @@ class _Reader:
             return np.zeros(self._sent.num_rows, np.int64)
         return np.asarray(pc.fill_null(numbers, 0).to_numpy(zero_copy_only=False))
 
-    def _identities(self) -> list[tuple[IdentityType, Array, list[Identity | None]]]:
-        """Of each column, the strongest first: its type, its dictionary-encoded values, and the identity that each of these is, if any."""
+    def _identities(self) -> list[tuple[Names, Ints]]:
+        """Of each column, the strongest first: its identities, and of each row a place in them; -1: none."""
         found = []
         for name, type_ in _IDENTITIES.items():
             column = self._columns.get(name)
@@ -214,34 +216,28 @@ class _Reader:
             else:
                 self._wrong_type(name, "must be text or a whole number")
                 continue
-            coded = values.dictionary_encode()
-            found.append((type_, coded, [identities.normal(type_, value) for value in coded.dictionary.to_pylist()]))
+            found.append(_normal(type_, values))
         somebody = self._mpids != 0
-        for _, coded, named in found:
-            is_one = np.array([*(one is not None for one in named), False], np.bool_)
-            somebody |= is_one[cells.codes(coded.indices)]
+        for _, places in found:
+            somebody |= places >= 0
         nobody = "names nobody: give an mpid or an identity"
         self._faults.add(np.flatnonzero(~somebody).tolist(), "", nobody, Reason.NO_IDENTITY)
         return found
 
-    def _people(self) -> tuple[list[tuple[int, list[int]]], Ints, list[Identity]]:
-        place_of: dict[Identity, int] = {}
-        columns: list[Ints] = []
-        for _, coded, named in self._named:
-            # The last stands for a row without a value.
-            places = [-1 if one is None else place_of.setdefault(one, len(place_of)) for one in named]
-            columns.append(np.array([*places, -1], np.int64)[cells.codes(coded.indices)])
+    def _people(self) -> tuple[People, Ints]:
         person_of = _numbered(self._mpids)
-        for column in columns:
+        begin = 0
+        columns: list[Ints] = []
+        for names, places in self._named:
+            columns.append(np.where(places < 0, -1, places + begin))
+            begin += len(names.values)
             # Both are below the number of rows, so that their product fits.
-            person_of = _numbered(person_of * (len(place_of) + 1) + column + 1)
+            person_of = _numbered(person_of * (len(names.values) + 1) + places + 1)
         # The first row of each person: of the same assignments, the last one stays.
         first = np.empty(int(person_of.max()) + 1, np.int64)
         first[person_of[::-1]] = np.arange(len(person_of))[::-1]
-        named_by = np.stack([column[first] for column in columns], axis=1).tolist() if columns else [[]] * len(first)
-        given = self._mpids[first].tolist()
-        people = [(mpid, [place for place in places if place >= 0]) for mpid, places in zip(given, named_by, strict=True)]
-        return people, person_of, list(place_of)
+        named = np.stack([column[first] for column in columns], axis=1) if columns else np.empty((len(first), 0), np.int64)
+        return People(self._mpids[first], [names for names, _ in self._named], named), person_of
 
     # --- what
 
@@ -415,6 +411,18 @@ class _Reader:
 
     def _wrong_type(self, name: str, wanted: str) -> None:
         self._faults.add_whole(f"columns.{name}", f"{wanted}, not {self._columns[name].type}", Reason.WRONG_TYPE)
+
+
+def _normal(type_: IdentityType, values: Array) -> tuple[Names, Ints]:
+    """The identities of a column, and of each row a place in them; -1: none."""
+    coded = values.dictionary_encode()
+    found, places = coded.dictionary, cells.codes(coded.indices)
+    if pc.all(pc.match_substring_regex(found, _NORMAL_EMAIL if type_ is IdentityType.EMAIL else _NORMAL)).as_py() is False:
+        named = [identities.normal(type_, value) for value in found.to_pylist()]
+        coded = pa.array([None if one is None else one.value for one in named], pa.string()).dictionary_encode()
+        # The last stands for a row without a value.
+        found, places = coded.dictionary, np.append(cells.codes(coded.indices), -1)[places]
+    return Names(type_, found), places
 
 
 def _only_piece(column: Array) -> Array:

@@ -108,7 +108,7 @@ def key_of(account_id: int, identity: Identity) -> bytes:
     return blake2b(_IDENTITY.pack(account_id, identity.type) + identity.value.encode(), digest_size=16).digest()
 
 
-def keys_of(account_id: int, identities: Iterable[Identity]) -> list[bytes]:
-    """`key_of` for many."""
-    prefixes = {int(type_): _IDENTITY.pack(account_id, type_) for type_ in IdentityType}
-    return [blake2b(prefixes[one.type] + one.value.encode(), digest_size=16).digest() for one in identities]
+def keys_of(account_id: int, type_: int, values: Iterable[str]) -> list[bytes]:
+    """`key_of` for many identities of one type."""
+    prefix = _IDENTITY.pack(account_id, type_)
+    return [blake2b(prefix + value.encode(), digest_size=16).digest() for value in values]

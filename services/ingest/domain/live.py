@@ -132,8 +132,7 @@ def _sample(batches: Sequence[Batch], fresh: set[Kind]) -> list[ReceivedEvent]:
 
 
 def _row(table: Table, row: int, fresh: set[Kind]) -> ReceivedEvent:
-    named = table.people[int(table.person_of[row])][1]
-    identities = [_short_identity(table.identities[one]) for one in named[:_IDENTITIES_SHOWN]]
+    identities = [_short_identity(identity) for identity in table.people.of(int(table.person_of[row]))[:_IDENTITIES_SHOWN]]
     if table.kind_of[row] < 0:
         return ReceivedEvent(None, identities)
     kind = table.kinds[int(table.kind_of[row])]

@@ -41,6 +41,42 @@ class Cells:
 
 
 @dataclass(frozen=True, slots=True)
+class Names:
+    """The identities of one type that the rows of a table give, each once, as they are matched and kept."""
+
+    type: int
+    values: Array
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Who the rows of a table are about, each once, in the order of their first rows."""
+
+    # Of each, the MPID that is given; 0: none is.
+    mpids: Ints
+    # The strongest type first.
+    names: list[Names]
+    # Of each, for each of `names`, a place in all their values one after the other; -1: none.
+    named: Ints
+
+    def of(self, person: int) -> list[Identity]:
+        """The identities of one, the strongest first."""
+        found, first = [], 0
+        for names, place_ in zip(self.names, self.named[person].tolist(), strict=True):
+            if place_ >= 0:
+                found.append(Identity(names.type, names.values[place_ - first].as_py()))
+            first += len(names.values)
+        return found
+
+    def identities(self, persons: Sequence[int]) -> list[list[tuple[int, Identity]]]:
+        """The identities of each of these, the strongest first, with their places."""
+        if not persons:
+            return []
+        all_ = [Identity(names.type, value) for names in self.names for value in names.values.to_pylist()]
+        return [[(one, all_[one]) for one in places if one >= 0] for places in self.named[list(persons)].tolist()]
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """The good rows of a request, in their order: place i of every column is one row."""
 
@@ -49,11 +85,9 @@ class Table:
     rows: Ints
     # How many rows the request has, good and bad.
     size: int
-    # Who the rows are about, each once: an MPID (0: none is given), and places in `identities`, the strongest first.
-    people: list[tuple[int, list[int]]]
+    people: People
     # Of each row, a place in `people`.
     person_of: Ints
-    identities: list[Identity]
     # When each row holds from.
     times_ms: Ints
     # Type and name of events, and of each row a place in there; -1: the row is no event.
