@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
@@ -127,6 +128,33 @@ others: attributes
     (event,) = stream.events
     assert (event.name, event.time_ms, attributes(event)) == ("Visited", 1_767_323_040_000, {"Shop": "north"})
     assert stream.changes[0].set_attributes["plan"].string_value == "gold"
+
+
+AUDIENCE = """{"root": {"all": {"nodes": [
+  {"criterion": {"event": {"match": {"type": "EVENT_TYPE_CUSTOM", "name": "Purchase", "where": [
+     {"attribute": "price", "test": {"number": {"comparison": "COMPARISON_GREATER_OR_EQUAL", "value": "19.90"}}},
+     {"attribute": "shop", "test": {"string": {"operator": "STRING_OPERATOR_EQUALS", "value": "north"}}}]}}}},
+  {"criterion": {"user_attribute": {"attribute": "plan", "test": {"string": {"operator": "STRING_OPERATOR_EQUALS", "value": "gold"}}}}}
+]}}}"""
+
+
+async def test_an_audience_counts_those_whom_the_files_tell_of(imported: Callable[..., Result], live: Run) -> None:
+    workspace = live("workspace", "list", "--json").document["workspaces"][0]["workspace_id"]
+    audience = live(
+        "audience", "create", "A", "--workspace", workspace, "--definition", "-", "--activate", "--json", stdin=AUDIENCE
+    ).document
+    at = datetime.now(UTC).isoformat()
+    people = "".join(f"c-{number},{'gold' if number % 2 else 'silver'}\n" for number in range(2000))
+    assert imported("people.csv", f"customer_id,plan\n{people}").exit_code == 0
+    events = "".join(f"c-{number},Purchase,{at},{number}.90,{'north' if number % 3 else 'south'}\n" for number in range(2000))
+    assert imported("events.csv", f"customer_id,event,time,price,shop\n{events}").exit_code == 0
+    size = len([number for number in range(2000) if number >= 19 and number % 2 and number % 3])
+
+    async def counted() -> bool:
+        shown = await asyncio.to_thread(live, "audience", "show", audience["audience_id"], "--json")
+        return bool(shown.document["statistics"]["size"] == str(size))
+
+    await eventually(counted)
 
 
 @pytest.mark.parametrize(

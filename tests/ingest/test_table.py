@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -222,6 +223,20 @@ async def test_another_accounts_input_does_not_exist_and_what_came_before_is_ans
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await ingest(channel, request(sent), account_id=ACCOUNT + 1)
     assert from_rpc_error(refused.value).reason == "UNKNOWN_INPUT"
+
+
+async def test_tables_take_no_room_of_the_events_api(serve: Serve, bus: Bus) -> None:
+    columns = {"customer_id": [f"c-{row}" for row in range(5000)], "event_name": ["table"] * 5000}
+    async with serve(queue_events=10) as service, grpc.aio.insecure_channel(service.grpc_address) as channel:
+        importing = asyncio.create_task(ingest(channel, *[request(columns, f"r-{number}") for number in range(6)]))
+        sent = 0
+        while not importing.done():
+            assert (await service.events(batch("c", custom("http")))).status_code == 202
+            sent += 1
+        assert [answer.accepted_rows for answer in importing.result()] == [5000] * 6
+    assert sent
+    names = (await read_stream(bus)).names
+    assert (names.count("table"), names.count("http")) == (30_000, sent)
 
 
 async def test_on_postgresql_a_table_counts_once_too(serve: Serve, postgres_url: str, bus: Bus) -> None:
