@@ -28,9 +28,9 @@ from tests.ingest.conftest import ACCOUNT, INPUT, Serve, Service, batch, custom,
 NOW = 1_764_000_000_000
 
 
-def ipc(table: pa.Table, rows_a_batch: int = 1 << 20) -> bytes:
+def ipc(table: pa.Table, rows_a_batch: int = 1 << 20, compression: str | None = None) -> bytes:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as stream:
         stream.write_table(table, rows_a_batch)
     return bytes(sink.getvalue())
 
@@ -467,6 +467,16 @@ def test_a_table_that_was_damaged_is_read_or_refused(damage: list[tuple[int, int
     for sent in (bytes(body), bytes(body[:size])):
         reading = read_table(sent, request_id="", platform="", now_ms=NOW)
         assert reading.table is None or len(reading.table.rows) + len({fault.row for fault in reading.faults}) == reading.table.size
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+@pytest.mark.parametrize("only", ["email", "mpid"])
+def test_a_compressed_table_is_refused_before_it_is_unpacked(compression: str, only: str) -> None:
+    columns = {"email": pa.array(["a" * 1000] * 20).dictionary_encode(), "mpid": pa.array([1] * 20)}
+    body = ipc(pa.table({only: columns[only]}), compression=compression)
+    (fault,) = read_table(body, request_id="", platform="", now_ms=NOW).faults
+    assert (fault.fault.place, fault.fault.reason) == ("table", "MALFORMED")
+    assert "compressed" in fault.fault.description
 
 
 def test_two_columns_of_one_name_are_refused() -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from services.ingest.domain import cells, identities
+from services.ingest.domain.compression import is_compressed
 from services.ingest.domain.limits import (
     ATTRIBUTES_MAX,
     BATCH_MAX_BYTES,
@@ -88,6 +89,9 @@ def read_table(body: bytes, *, request_id: str, platform: str, now_ms: int) -> T
 def _unpacked(body: bytes, faults: TableFaults) -> pa.Table | None:
     """The table, each column in one piece and no column dictionary encoded; None where the request is none that is taken."""
     try:
+        if is_compressed(body):
+            faults.add_whole("table", "is compressed: send it as it is, gRPC can compress it", Reason.MALFORMED)
+            return None
         with pa.ipc.open_stream(pa.py_buffer(body)) as stream:
             sent = stream.read_all()
         sent.validate(full=True)

@@ -197,7 +197,7 @@ class IngestTableRequest(_message.Message):
     source_request_id: _builtins.str
     """Sent again with the same id, the request counts once: rows that were refused are sent again, corrected, under another id."""
     table: _builtins.bytes
-    """A stream of Arrow IPC: the schema, then record batches of together at most 10,000 rows and, unpacked, 16 MB."""
+    """A stream of Arrow IPC, not compressed: the schema, then record batches of together at most 10,000 rows and, without dictionaries, 16 MB."""
     validate_only: _builtins.bool
     """Only find the faults; nothing is kept."""
     def __init__(
