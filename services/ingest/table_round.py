@@ -29,25 +29,21 @@ class KeptTable:
     table: Table
     event_ids: Ints
     stay: Flags
+    # Of all identities in it, in the order of their places.
+    keys: list[bytes]
     # Of each of the table's people, the first row that stays; -1: none does.
     _first_rows: Ints
-    _keys: list[bytes]
     # Of each of the table's people; 0: not found yet.
     _mpids: Ints
     # Places of those who are to be found, and themselves.
     _asked: list[int] = field(default_factory=list)
     _persons: list[tuple[list[Identity], Person]] = field(default_factory=list)
 
-    @property
-    def keys(self) -> list[bytes]:
-        """The keys of all identities in it."""
-        return self._keys
-
     def ask(self, known: Mapping[bytes, int], rules: Rules, now_ms: int) -> list[tuple[Batch, list[Identity], Person]]:
         """Who is to be found. Of the others all identities are known as those of one and the same person, so there is nothing to decide."""
         people = self.table.people
         # The last stands for no identity.
-        owners = np.array([*(known.get(key, 0) for key in self._keys), 0], np.int64)[people.named]
+        owners = np.array([*(known.get(key, 0) for key in self.keys), 0], np.int64)[people.named]
         has = people.named >= 0
         # Without an identity nobody can tell here whether the MPID is one with another by now.
         is_named = has.any(axis=1)
@@ -64,7 +60,7 @@ class KeptTable:
             if rules.priority:
                 named = rules.in_order(named, lambda one: one[1].type)
             identities = [identity for _, identity in named]
-            person = Person(mpid, [one.type for one in identities], [self._keys[one] for one, _ in named])
+            person = Person(mpid, [one.type for one in identities], [self.keys[one] for one, _ in named])
             self._persons.append((identities, person))
             asked.append((Batch("", mpid, identities, _NOWHERE, [], [], now_ms), identities, person))
         return asked
@@ -97,10 +93,9 @@ async def not_sent_before(connection: AsyncConnection, store: Store, input: Inpu
     event_ids = dedupe.row_ids(input.account_id, input.input_id, table.request_id, table.size)[table.rows]
     stay = np.ones(len(table.rows), np.bool_)
     if table.message_ids is not None:
-        ids = table.message_ids.to_pylist()
-        keys = [dedupe.message_key(input.account_id, input.input_id, id) if id else b"" for id in ids]
-        new = await store.remember(connection, (key for key in keys if key), now_ms=now_ms)
-        for row, key in enumerate(keys):
+        sent = dedupe.message_keys_of(input.account_id, input.input_id, table.message_ids.to_pylist())
+        new = await store.remember(connection, (key for key in sent if key), now_ms=now_ms)
+        for row, key in enumerate(sent):
             if key:
                 # Twice in one table, the first counts.
                 stay[row] = key in new
@@ -113,4 +108,4 @@ async def not_sent_before(connection: AsyncConnection, store: Store, input: Inpu
     first_rows = np.full(len(table.people.mpids), -1, np.int64)
     first_rows[table.person_of[rows]] = rows
     keys = [key for names in table.people.names for key in keys_of(input.account_id, names.type, names.values.to_pylist())]
-    return KeptTable(input, table, event_ids, stay, first_rows, keys, table.people.mpids)
+    return KeptTable(input, table, event_ids, stay, keys, first_rows, table.people.mpids)

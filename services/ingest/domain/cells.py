@@ -174,17 +174,12 @@ _decode = msgspec.json.Decoder(float_hook=_finite).decode
 
 def whole_numbers(column: Array, name: str, wanted: str, faults: TableFaults) -> Array | None:
     """Whole numbers of 64 bits, also where they are written as text. None: these are neither."""
-    if pa.types.is_integer(column.type):
-        try:
-            return column.cast(pa.int64())
-        except pa.ArrowInvalid:
-            return each(column, int, pa.int64(), name, wanted, Reason.NOT_A_NUMBER, faults)
-    if _is_text(column.type):
-        try:
-            return column.cast(pa.int64())
-        except pa.ArrowInvalid:
-            return each(column, int, pa.int64(), name, wanted, Reason.NOT_A_NUMBER, faults)
-    return None
+    if not (pa.types.is_integer(column.type) or _is_text(column.type)):
+        return None
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return each(column, int, pa.int64(), name, wanted, Reason.NOT_A_NUMBER, faults)
 
 
 def each(column: Array, read: Callable[[Any], Any], type_: Any, name: str, wanted: str, reason: Reason, faults: TableFaults) -> Array:

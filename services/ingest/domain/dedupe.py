@@ -5,6 +5,7 @@ Ids are the sender's, so they are compared within an input: two apps that count 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b, shake_128
 from os import urandom
 from struct import Struct, unpack
@@ -30,8 +31,13 @@ def message_key(account_id: int, input_id: int, message_id: str) -> bytes:
 
 def message_keys(account_id: int, input_id: int, batch: Batch) -> list[bytes]:
     """`message_key` of each event of a batch; empty for an event without an id."""
+    return message_keys_of(account_id, input_id, (event.message_id for event in batch.events))
+
+
+def message_keys_of(account_id: int, input_id: int, ids: Iterable[str | None]) -> list[bytes]:
+    """`message_key` of each id; empty where there is none."""
     prefix = _MESSAGE + _SOURCE.pack(account_id, input_id)
-    return [blake2b(prefix + event.message_id.encode(), digest_size=16).digest() if event.message_id else b"" for event in batch.events]
+    return [blake2b(prefix + id.encode(), digest_size=16).digest() if id else b"" for id in ids]
 
 
 def event_ids(account_id: int, input_id: int, batch: Batch, keys: list[bytes]) -> list[int]:

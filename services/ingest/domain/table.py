@@ -102,11 +102,6 @@ class Table:
     removed_attributes: Array | None
     context: Context
 
-    @property
-    def events(self) -> int:
-        """How many of the rows are events."""
-        return int((self.kind_of >= 0).sum())
-
 
 @dataclass(frozen=True, slots=True)
 class RowFault:
