@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from cli.faults import bad_input
 from cli.importing.lines import Lines
 from cli.importing.mapping import Plan
-from cli.importing.piece import PIECE_BYTES, PIECE_ROWS, Piece, Place, Rejected, table_of
+from cli.importing.piece import PIECE_BYTES, Piece, Place, Rejected, rows_of, table_of
 from cli.importing.plain_csv import PlainCsv
 from cli.importing.source import Source
 
@@ -69,9 +69,9 @@ class CsvFile:
         numbers: list[int] = []
         ends: list[int] = []
         rejected: list[Rejected] = []
-        width, until = len(self.columns), start.offset + PIECE_BYTES
+        width, most, until = len(self.columns), rows_of(len(self.columns)), start.offset + PIECE_BYTES
         number = lines.number
-        while len(rows) < PIECE_ROWS and lines.offset < until:
+        while len(rows) < most and lines.offset < until:
             try:
                 row = next(reader)
             except StopIteration:

@@ -14,7 +14,7 @@ from cli.faults import bad_input
 from cli.importing.fields import is_attribute
 from cli.importing.lines import Lines
 from cli.importing.mapping import Plan
-from cli.importing.piece import PIECE_BYTES, PIECE_ROWS, Piece, Place, Rejected, table_of
+from cli.importing.piece import PIECE_BYTES, Piece, Place, Rejected, rows_of, table_of
 from cli.importing.source import Source
 
 _SAMPLE_ROWS = 1_000
@@ -70,9 +70,11 @@ def _piece(source: Iterator[bytes], lines: Lines, plan: Plan) -> Piece:
     numbers: list[int] = []
     rejected: list[Rejected] = []
     until = start.offset + PIECE_BYTES
-    while len(rows) < PIECE_ROWS and lines.offset < until and (line := next(source, None)) is not None:
+    names: set[str] = set()
+    while len(rows) < rows_of(len(names)) and lines.offset < until and (line := next(source, None)) is not None:
         row = _row(line)
         if isinstance(row, dict):
+            names.update(row)
             rows.append(row)
             raw.append(line)
             numbers.append(lines.number)

@@ -66,6 +66,10 @@ def _parts(rows: pa.Table) -> Iterator[pa.Table]:
 
 
 def _flat(rows: pa.Table) -> pa.Table:
+    """Without structs, and without dictionaries: what is sent is as large as it seems."""
     while any(pa.types.is_struct(field.type) for field in rows.schema):
         rows = rows.flatten()
+    if any(pa.types.is_dictionary(field.type) for field in rows.schema):
+        plain = [field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field for field in rows.schema]
+        rows = rows.cast(pa.schema(plain))
     return rows

@@ -14,6 +14,8 @@ from cli.importing.mapping import Plan
 
 # As many as a request takes.
 PIECE_ROWS = 10_000
+# A cell takes four bytes also where it holds nothing.
+PIECE_CELLS = 2_000_000
 # Of a file of text; as a table of Arrow it stays below what a request takes.
 PIECE_BYTES = 6 * 1024 * 1024
 
@@ -54,6 +56,11 @@ class Piece:
     def rows(self) -> int:
         """How many rows of the file it has, good and bad."""
         return len(self.rejected) + (self.table.num_rows if self.table is not None else 0)
+
+
+def rows_of(columns: int) -> int:
+    """How many rows of so many columns a piece has at most."""
+    return max(1, min(PIECE_ROWS, PIECE_CELLS // max(1, columns)))
 
 
 class Reader(Protocol):

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from cli.importing.mapping import Plan
-from cli.importing.piece import PIECE_BYTES, PIECE_ROWS, Piece, Place, table_of
+from cli.importing.piece import PIECE_BYTES, Piece, Place, rows_of, table_of
 
 _READ_BYTES = 1024 * 1024
 _NEWLINE, _QUOTE, _RETURN = b'\n"\r'
@@ -65,10 +65,11 @@ class PlainCsv:
         self._data = self._data[offset - self._offset :] if self._offset <= offset <= self._offset + len(self._data) else b""
         self._offset = offset
         self._file.seek(offset + len(self._data))
+        most = rows_of(len(self._columns))
         while True:
             found = np.frombuffer(self._data, np.uint8)
-            ends = np.flatnonzero(found == _NEWLINE)[:PIECE_ROWS] + 1
-            if len(ends) == PIECE_ROWS or len(self._data) >= PIECE_BYTES:
+            ends = np.flatnonzero(found == _NEWLINE)[:most] + 1
+            if len(ends) == most or len(self._data) >= PIECE_BYTES:
                 break
             more = self._file.read(_READ_BYTES)
             if not more:

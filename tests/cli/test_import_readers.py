@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from cli.importing import csv_file, ndjson_file, parquet_file, plain_csv, source
+from cli.importing import parquet_file, piece, source
 from cli.importing.csv_file import CsvFile
 from cli.importing.format import Format
 from cli.importing.mapping import Mapping, plan
@@ -30,7 +30,7 @@ VALUES = st.text(alphabet=st.sampled_from('ab ,;"\n\r\té€😀'), max_size=6)
 
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (csv_file, plain_csv, ndjson_file, parquet_file):
+    for module in (piece, parquet_file):
         monkeypatch.setattr(module, "PIECE_ROWS", 3)
 
 
@@ -125,6 +125,14 @@ def test_plain_pieces_are_read_by_arrow_and_others_are_not(monkeypatch: pytest.M
     assert {place.line for place in slow} == {4, 9}
 
 
+def test_a_piece_of_many_columns_has_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(piece, "PIECE_CELLS", 7)
+    plain = pieces(reader(b"x,y,z\n" + b"1,2,3\n" * 5, Format.CSV))
+    other = pieces(reader(b"x,y,z\n" + b'1,2,"\n"\n' * 5, Format.CSV))
+    objects = pieces(reader(b'{"x":1}\n' + b'{"x":1,"y":2,"z":3}\n' * 4, Format.NDJSON))
+    assert [one.rows for one in plain] == [one.rows for one in other] == [one.rows for one in objects] == [2, 2, 1]
+
+
 JSON_VALUES = st.one_of(
     st.none(),
     st.booleans(),
@@ -163,7 +171,9 @@ def test_ndjson_keeps_every_value_with_its_digits(rows: list[dict[str, Any]]) ->
 
 
 def test_pieces_of_parquet_begin_anew_with_each_group_and_are_small_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    parquet.write_table(pa.table({"x": range(8), "y": ["long" * 10] * 8}), tmp_path / "x.parquet", row_group_size=5)
+    parquet.write_table(
+        pa.table({"x": range(8), "y": pa.array(["long" * 10] * 8).dictionary_encode()}), tmp_path / "x.parquet", row_group_size=5
+    )
     of = reader_of(source.find(str(tmp_path / "x.parquet")), Format.PARQUET, "")
     assert [(one.start.offset, one.end.offset) for one in pieces(of)] == [(0, 3), (3, 5), (5, 8)]
     assert [one.row(0)[0] for one in pieces(of)] == [1, 4, 6]
