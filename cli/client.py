@@ -87,10 +87,6 @@ class Muster:
     def connections(self) -> ConnectionServiceStub:
         return ConnectionServiceStub(self._channel("forwarder"))
 
-    @property
-    def ingest(self) -> IngestServiceStub:
-        return IngestServiceStub(self._channel("ingest"))
-
     def operations(self, service: str) -> OperationsServiceStub:
         """What every service serves beside its own contract."""
         return OperationsServiceStub(self._channel(service))

@@ -79,7 +79,7 @@ class Live:
         counts = np.bincount(table.kind_of[is_event], minlength=len(table.kinds)).tolist()
         kinds = {kind: count for kind, count in zip(table.kinds, counts, strict=True) if count}
         self.batches += 1
-        self.events += table.events
+        self.events += int(is_event.sum())
         self.last_ms = now_ms
         for (type_, _), count in kinds.items():
             self.types[type_] += count
