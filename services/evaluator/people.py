@@ -102,6 +102,12 @@ class People:
             if len(part):
                 yield partition, part
 
+    def bits_by_partition(self, row: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A row of bits by ordinal as one row for each partition, by local number."""
+        bits = np.unpackbits(row, bitorder="little")
+        bits = np.pad(bits, (0, -len(bits) % self.partitions))
+        return np.packbits(np.ascontiguousarray(bits.reshape(-1, self.partitions).T), axis=1, bitorder="little")
+
     def locals_of(self, ordinals: Ordinals) -> NDArray[np.uint32]:
         """The local numbers of ordinals of one partition: what is stored of a membership."""
         return (ordinals // self.partitions).astype(np.uint32)

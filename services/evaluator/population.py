@@ -19,6 +19,7 @@ from services.chassis import log as logs
 from services.chassis.publisher import Outgoing
 from services.chassis.variations import CONTROL, variations_of
 from services.evaluator import profiles
+from services.evaluator.bitmaps import bitmap_of_bits
 from services.evaluator.endings import NOBODY, Ended, Endings, Told, messages_of, pieces_of
 from services.evaluator.engine.audiences import Cycle
 from services.evaluator.engine.compile import Compiled, compile_definition
@@ -256,8 +257,8 @@ class Population:
         if audience_id not in self.audiences:
             told = self._told.get(audience_id, {})
             return {partition: told.get(partition, BitMap()) for partition in partitions}
-        parts = dict(self.people.by_partition(self.engine.members(audience_id)))
-        return {p: bitmap_of(self.people.locals_of(parts[p])) if p in parts else BitMap() for p in partitions}
+        rows = self.people.bits_by_partition(self.engine.row(audience_id))
+        return {partition: bitmap_of_bits(rows[partition]) for partition in partitions}
 
     # --- questions
 

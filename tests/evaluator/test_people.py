@@ -1,10 +1,12 @@
 """Ordinals: dense numbers by partition, there and back."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.chassis.partition import partition_of
+from services.evaluator.engine.bits import row_of
 from services.evaluator.lookup import Lookup
 from services.evaluator.people import UNKNOWN, People
 
@@ -70,3 +72,14 @@ def test_ordinals_of_a_partition_are_stored_by_their_local_numbers() -> None:
     for partition, part in parts.items():
         assert people.ordinals_of(partition, people.locals_of(part)).tolist() == part.tolist()
         assert sorted(people.locals_of(part).tolist()) == list(range(len(part)))
+
+
+@pytest.mark.parametrize("partitions", [1, 3, 8])
+def test_bits_by_ordinal_are_cut_into_bits_by_local_number(partitions: int) -> None:
+    people = People(5, partitions)
+    ordinals, _ = people.take(np.arange(1, 200, dtype=np.int64))
+    chosen = np.sort(ordinals[::3])
+    rows = people.bits_by_partition(row_of(chosen, 64))
+    for partition in range(partitions):
+        own = chosen[chosen % partitions == partition]
+        assert np.flatnonzero(np.unpackbits(rows[partition], bitorder="little")).tolist() == people.locals_of(own).tolist()

@@ -200,8 +200,12 @@ class Engine:
 
     # --- questions
     def members(self, audience_id: int) -> Ordinals:
-        """Ascending. KeyError where the audience isn't active; so with the two below."""
+        """Ascending. KeyError where the audience isn't active; so with the three below."""
         return ordinals_of(self._bits.row(self._audiences.known[audience_id].slot))
+
+    def row(self, audience_id: int) -> Row:
+        """The members as bits: not to be written to, and right until something else is called."""
+        return self._bits.row(self._audiences.known[audience_id].slot)
 
     def size(self, audience_id: int) -> int:
         return self._audiences.known[audience_id].size
