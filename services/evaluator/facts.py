@@ -13,11 +13,11 @@ from services.chassis.bus import headers_of
 from services.chassis.publisher import Outgoing
 from services.chassis.streams import memberships_subject
 from services.evaluator.engine.facts import Changes
-from services.evaluator.parts import Part, parts_of
-from services.evaluator.people import Mpids
+from services.evaluator.parts import Part, Parts, parts_of
 from services.evaluator.population import Population, Turn
 
 PIECE_CHANGES = 100_000
+_MPID_BYTES = 8
 _PARTITIONS = facts_pb2.MembershipChanges.PARTITIONS_FIELD_NUMBER
 _ADDED, _DROPPED = facts_pb2.PartitionChanges.ADDED_FIELD_NUMBER, facts_pb2.PartitionChanges.DROPPED_FIELD_NUMBER
 
@@ -25,7 +25,7 @@ _ADDED, _DROPPED = facts_pb2.PartitionChanges.ADDED_FIELD_NUMBER, facts_pb2.Part
 def membership_messages(
     population: Population,
     turn: Turn,
-    parts: Mapping[int, Sequence[Part]],
+    parts: Parts,
     rounds: Mapping[int, int],
     as_of_ms: int,
     receive_time_ms: int,
@@ -39,7 +39,7 @@ def membership_messages(
     tell of theirs may be newer.
     """
     for audience_id in sorted(turn.ended.keys() | turn.changes.keys()):
-        some = parts.get(audience_id, [])
+        some: Sequence[Part] = parts.by_audience.get(audience_id, [])
         if audience_id in turn.ended:
             some = _parts_of_ended(population, turn, audience_id, some, whole)
         sections = [section for part in some for section in _sections(population, audience_id, part, rounds, receive_time_ms)]
@@ -65,12 +65,12 @@ def membership_messages(
 
 def _parts_of_ended(population: Population, turn: Turn, audience_id: int, parts: Sequence[Part], whole: bool) -> Sequence[Part]:
     """A part for each partition that ever told of the audience."""
-    nobody, none = np.empty(0, np.uint32), np.empty(0, np.int64)
     if not whole:
-        parts = parts_of(population.people, {audience_id: Changes(none, turn.ended[audience_id])})[audience_id]
+        nobody = np.empty(0, np.int64)
+        parts = parts_of(population.people, {audience_id: Changes(nobody, turn.ended[audience_id])}).by_audience[audience_id]
     changed = {part.partition for part in parts}
     told = {partition for audience, partition in population.rounds if audience == audience_id}
-    return sorted([*parts, *(Part(partition, nobody, nobody, none, none) for partition in told - changed)], key=lambda part: part.partition)
+    return sorted([*parts, *(Part(partition, b"", b"") for partition in told - changed)])
 
 
 class _Section(NamedTuple):
@@ -82,14 +82,14 @@ class _Section(NamedTuple):
 
 
 def _sections(population: Population, audience_id: int, part: Part, rounds: Mapping[int, int], receive_time_ms: int) -> Iterator[_Section]:
-    """A busy round has thousands, so the MPIDs are not taken out of their arrays: packed sfixed64 is what these are in memory."""
-    pieces = list(_pieces(part.added_mpids, part.dropped_mpids))
+    """A busy round has thousands, so the MPIDs are not taken out of their bytes: packed sfixed64 is what these are."""
     partition, round_, previous = part.partition, rounds[part.partition], population.rounds.get((audience_id, part.partition), 0)
+    pieces = _pieces(part.added, part.dropped)
     for piece, (added, dropped) in enumerate(pieces):
         head = _head(partition, round_, previous, piece, len(pieces), receive_time_ms)
-        sides = (_field(number, mpids.astype("<i8", copy=False).tobytes()) for number, mpids in ((_ADDED, added), (_DROPPED, dropped)))
-        body = _field(_PARTITIONS, b"".join([head, *sides]))
-        yield _Section(f"{partition}-{round_}-{piece}", len(added) + len(dropped), body)
+        sides = b"".join((head, _field(_ADDED, len(added)), added, _field(_DROPPED, len(dropped)), dropped))
+        changes = (len(added) + len(dropped)) // _MPID_BYTES
+        yield _Section(f"{partition}-{round_}-{piece}", changes, _field(_PARTITIONS, len(sides)) + sides)
 
 
 @lru_cache(maxsize=10_000)
@@ -100,27 +100,26 @@ def _head(partition: int, round_: int, previous_round: int, piece: int, pieces: 
     ).SerializeToString()
 
 
-def _field(number: int, body: bytes) -> bytes:
-    """A field of bytes, as protobuf writes it; an empty one is left out."""
-    if not body:
+@lru_cache(maxsize=10_000)
+def _field(number: int, size: int) -> bytes:
+    """What stands before a field of so many bytes, as protobuf writes it; an empty one is left out."""
+    if not size:
         return b""
-    length, size = bytearray(), len(body)
+    length = bytearray()
     while size > 0x7F:
         length.append(size & 0x7F | 0x80)
         size >>= 7
     length.append(size)
-    return bytes((number << 3 | 2,)) + bytes(length) + body
+    return bytes((number << 3 | 2,)) + bytes(length)
 
 
-def _pieces(added: Mpids, dropped: Mpids) -> Iterator[tuple[Mpids, Mpids]]:
+def _pieces(added: bytes, dropped: bytes) -> Sequence[tuple[bytes, bytes]]:
     """Both sides cut so that no piece holds more than PIECE_CHANGES; at least one piece."""
-    total = len(added) + len(dropped)
-    if total <= PIECE_CHANGES:
-        yield added, dropped
-        return
-    for start in range(0, total, PIECE_CHANGES):
-        end = start + PIECE_CHANGES
-        yield added[start:end], dropped[max(0, start - len(added)) : max(0, end - len(added))]
+    total, most = len(added) + len(dropped), PIECE_CHANGES * _MPID_BYTES
+    if total <= most:
+        return ((added, dropped),)
+    ends = [(start, start + most) for start in range(0, total, most)]
+    return [(added[start:end], dropped[max(0, start - len(added)) : max(0, end - len(added))]) for start, end in ends]
 
 
 def _packed(sections: Sequence[_Section]) -> Iterator[Sequence[_Section]]:

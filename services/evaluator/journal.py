@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
@@ -18,13 +18,21 @@ _PERSON_BITS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """What one round changed of one audience in one partition, by local numbers. `ended`: the audience is evaluated no longer."""
+class Entries:
+    """What one round changed in one partition: of each audience how many people, and all their local numbers in that order. `ended`: the
+    audiences that are evaluated no longer, which have no changes."""
 
-    audience_id: int
-    added: Locals
-    dropped: Locals
-    ended: bool = False
+    audience_ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    added: NDArray[np.integer] = field(default_factory=lambda: np.empty(0, np.int64))
+    dropped: NDArray[np.integer] = field(default_factory=lambda: np.empty(0, np.int64))
+    added_locals: Locals = field(default_factory=lambda: np.empty(0, np.uint32))
+    dropped_locals: Locals = field(default_factory=lambda: np.empty(0, np.uint32))
+    ended: Sequence[int] = ()
+
+    @property
+    def audiences(self) -> list[int]:
+        """All that the entries are about."""
+        return [*self.ended, *self.audience_ids.tolist()]
 
 
 @dataclass(slots=True)
@@ -61,17 +69,17 @@ def locals_of(members: BitMap) -> Locals:
     return np.frombuffer(members.to_array(), np.uint32)
 
 
-def encode(entries: Sequence[Entry]) -> bytes:
+def encode(entries: Entries) -> bytes:
     """The entries of a round and partition as bytes."""
-    nobody = np.empty(0, np.uint32)
+    none = np.zeros(len(entries.ended), np.int64)
     return msgspec.msgpack.encode(
         _Columns(
-            np.array([entry.audience_id for entry in entries], "<i8").tobytes(),
-            np.array([len(entry.added) for entry in entries], "<u4").tobytes(),
-            np.array([len(entry.dropped) for entry in entries], "<u4").tobytes(),
-            bytes(entry.ended for entry in entries),
-            np.concatenate([nobody, *(entry.added for entry in entries)]).astype("<u4").tobytes(),
-            np.concatenate([nobody, *(entry.dropped for entry in entries)]).astype("<u4").tobytes(),
+            np.array(entries.audiences, "<i8").tobytes(),
+            np.concatenate([none, entries.added]).astype("<u4").tobytes(),
+            np.concatenate([none, entries.dropped]).astype("<u4").tobytes(),
+            b"\1" * len(entries.ended) + bytes(len(entries.audience_ids)),
+            entries.added_locals.astype("<u4").tobytes(),
+            entries.dropped_locals.astype("<u4").tobytes(),
         )
     )
 

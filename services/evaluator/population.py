@@ -43,8 +43,8 @@ from services.evaluator.engine.tree import AttributeDate, AttributeTest, Match
 from services.evaluator.event_store import EventStore
 from services.evaluator.explanations import Teller
 from services.evaluator.intake import Arrived, EventColumns, columns_of
-from services.evaluator.journal import Entry, Standing, bitmap_of, locals_of
-from services.evaluator.parts import Part, parts_of
+from services.evaluator.journal import Entries, Standing, bitmap_of, locals_of
+from services.evaluator.parts import Parts, parts_of
 from services.evaluator.past import past_of
 from services.evaluator.people import RETIRED, UNKNOWN, Mpids, Page, People
 from services.evaluator.preparation import Preparation, Slice
@@ -236,20 +236,21 @@ class Population:
             self._dealt.pop(audience_id, None)
         return turn
 
-    def parts(self, turn: Turn) -> dict[int, list[Part]]:
+    def parts(self, turn: Turn) -> Parts:
         """What a turn changed, by audience and partition."""
         return parts_of(self.people, turn.changes)
 
-    def entries(self, turn: Turn, parts: Mapping[int, Sequence[Part]]) -> dict[int, list[Entry]]:
+    def entries(self, turn: Turn, parts: Parts) -> Mapping[int, Entries]:
         """What a turn changed, by partition, for the journal."""
-        entries: dict[int, list[Entry]] = defaultdict(list)
-        nobody = np.empty(0, np.uint32)
-        for audience_id in turn.ended:
-            for partition in [partition for (audience, partition) in self.rounds if audience == audience_id]:
-                entries[partition].append(Entry(audience_id, nobody, nobody, ended=True))
-        for audience_id, some in parts.items():
-            for part in some:
-                entries[part.partition].append(Entry(audience_id, part.added, part.dropped))
+        if not turn.ended:
+            return parts.by_partition
+        ended: dict[int, list[int]] = defaultdict(list)
+        for audience_id, partition in self.rounds:
+            if audience_id in turn.ended:
+                ended[partition].append(audience_id)
+        entries = dict(parts.by_partition)
+        for partition, audiences in ended.items():
+            entries[partition] = replace(entries.get(partition, Entries()), ended=audiences)
         return entries
 
     def members_by_partition(self, audience_id: int, partitions: Iterable[int]) -> dict[int, BitMap]:

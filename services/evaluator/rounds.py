@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -270,6 +271,7 @@ class Rounds:
                 await self._build(account_id)
             self._journal_bytes = await self._store.journal_bytes(self._owned)
             await self._start_reading()
+        await self._in_thread(_keep_what_is)
         self._built.set()
         log.info(
             "index_built",
@@ -483,9 +485,9 @@ class Rounds:
             commit.messages += facts.membership_messages(account.population, turn, parts[account_id], rounds, now_ms, received, whole=whole)
             for partition, changed in entries[account_id].items():
                 commit.changes.append((account_id, partition, rounds[partition], journal.encode(changed)))
-                for entry in changed:
-                    account.unfolded.add((entry.audience_id, partition))
-                    account.population.rounds[entry.audience_id, partition] = rounds[partition]
+                places = [(audience_id, partition) for audience_id in changed.audiences]
+                account.unfolded.update(places)
+                account.population.rounds.update(dict.fromkeys(places, rounds[partition]))
             commit.history += self._count(account, turn, now_ms)
         self._journal_bytes += sum(len(payload) for _, _, _, payload in commit.changes)
         if commit.moves:
@@ -560,6 +562,13 @@ async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
 
     patient = AsyncRetrying(retry=retry_if_exception_type(DatabaseUnavailable), wait=wait_random_exponential(0.1, max=5), reraise=True)
     return await patient(attempt)
+
+
+def _keep_what_is() -> None:
+    """What was built stays: the search for cycles of garbage, which a busy round calls for more than once, need not walk through it."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def _count_cost(account: Account, seconds: float, now_ms: int) -> None:

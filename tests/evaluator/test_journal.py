@@ -1,16 +1,19 @@
 """Changes of memberships, stored and replayed."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
 from services.evaluator import journal
-from services.evaluator.journal import Entry, Standing
+from services.evaluator.journal import Entries, Standing
 
 
-def entry(audience_id: int, added: set[int], dropped: set[int], ended: bool = False) -> Entry:
-    return Entry(audience_id, np.array(sorted(added), np.uint32), np.array(sorted(dropped), np.uint32), ended)
+def entries(audience_id: int, added: set[int], dropped: set[int]) -> Entries:
+    entered, left = (np.array(sorted(side), np.uint32) for side in (added, dropped))
+    return Entries(np.array([audience_id]), np.array([len(entered)]), np.array([len(left)]), entered, left)
 
 
 people = st.sets(st.integers(0, 50), max_size=20)
@@ -23,7 +26,7 @@ def test_replaying_the_rounds_gives_the_members_wherever_they_were_folded(rounds
     for number, (some, others) in enumerate(rounds, start=1):
         added, dropped = some - members, others & members - some
         members = (members | added) - dropped
-        payloads.append((number, journal.encode([entry(9, added, dropped)])))
+        payloads.append((number, journal.encode(entries(9, added, dropped))))
         if number == folded:
             at_fold = set(members)
     start = {(9, 2): Standing(folded, BitMap(at_fold))} if 0 < folded <= len(rounds) else {}
@@ -34,8 +37,9 @@ def test_replaying_the_rounds_gives_the_members_wherever_they_were_folded(rounds
 def test_an_ended_audience_has_nobody_left() -> None:
     standings: journal.Standings = {}
     touched = journal.replay(
-        standings, 0, [(1, journal.encode([entry(9, {1, 2}, set())])), (2, journal.encode([entry(9, set(), set(), ended=True)]))]
+        standings, 0, [(1, journal.encode(entries(9, {1, 2}, set()))), (2, journal.encode(replace(entries(8, {3}, set()), ended=[9])))]
     )
     assert not standings[9, 0].members
     assert standings[9, 0].round == 2
-    assert touched == {(9, 0)}
+    assert set(standings[8, 0].members) == {3}
+    assert touched == {(8, 0), (9, 0)}

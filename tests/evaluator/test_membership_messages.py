@@ -11,6 +11,7 @@ from muster.evaluator.v1 import facts_pb2
 
 from services.evaluator import facts
 from services.evaluator.engine.facts import Changes
+from services.evaluator.parts import Parts
 from services.evaluator.population import Population, Turn
 
 PARTITIONS = 3
@@ -61,7 +62,7 @@ def test_a_message_reads_as_what_was_meant(entered: list[int], left: list[int], 
 def test_an_audience_that_ended_is_told_by_one_who_has_all() -> None:
     population = population_of({(5, 0): 3, (5, 2): 4})
     turn = Turn(ended={5: population.people.find(MPIDS[:3])})
-    (message,) = facts.membership_messages(population, turn, {}, {0: 9, 1: 9, 2: 9}, 1_000, 0)
+    (message,) = facts.membership_messages(population, turn, Parts(), {0: 9, 1: 9, 2: 9}, 1_000, 0)
     read = facts_pb2.MembershipChanges.FromString(message.payload)
     assert (read.ended, read.revision) == (True, 0)
     assert [(one.partition, one.round, one.previous_round, list(one.dropped)) for one in read.partitions] == [(0, 9, 3, []), (2, 9, 4, [])]
