@@ -3,11 +3,11 @@ CREATE DATABASE IF NOT EXISTS audiences;
 CREATE TABLE IF NOT EXISTS audiences.events (account_id Int64, workspace_id Int64, input_id Int64, type Int16, name LowCardinality(String), mpid Int64, time_ms Int64 CODEC(Delta, ZSTD(1)), event_id Int64 CODEC(NONE), partition UInt16, sequence UInt64 CODEC(Delta, ZSTD(1)), position UInt32 CODEC(Delta, ZSTD(1)), application_version LowCardinality(String), application_build LowCardinality(String), platform LowCardinality(String), os_version LowCardinality(String), details String CODEC(ZSTD(1)), INDEX person mpid TYPE bloom_filter(0.01) GRANULARITY 1, epoch UInt32 DEFAULT 0)
   ENGINE = MergeTree
   ORDER BY (account_id, type, name, input_id, time_ms)
-  SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1;
+  SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 67108864;
 CREATE TABLE IF NOT EXISTS audiences.attributes (account_id Int64, workspace_id Int64, kind LowCardinality(String), attribute LowCardinality(String), mpid Int64, time_ms Int64, value Nullable(String), partition UInt16, sequence UInt64, position UInt32, epoch UInt32 DEFAULT 0)
   ENGINE = MergeTree
   ORDER BY (account_id, workspace_id, kind, attribute, mpid, time_ms)
-  SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1;
+  SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_bytes_for_wide_part = 67108864;
 -- {database} = 'audiences'
 SELECT toString(uuid)
   FROM system.tables
