@@ -162,6 +162,17 @@ async def prepare(settings: EvaluatorSettings, world: bench.World) -> None:
         while not await one.rounds.ask(ACCOUNT, lambda account: len(account.population.audiences) == len(world.audiences)):
             await one.rounds.changed(one.rounds.count, within_seconds=0.5)
         await one.relay.flush(120)
+        await _merged(one)
+
+
+async def _merged(one: Evaluator) -> None:
+    """Return once the event store has merged what the history left: in the background, on other cores, it would count as the rounds'."""
+    store = one.rounds._store_of_events()
+    quiet = 0
+    while quiet < 3:
+        going_on = await one.rounds._in_thread(lambda: store._client.query("SELECT count() FROM system.merges").first_row[0])
+        quiet = 0 if going_on else quiet + 1
+        await asyncio.sleep(1)
 
 
 def new_events(world: bench.World, seed: int) -> tuple[bench.Ints, bench.Ints, bench.Ints]:
