@@ -226,9 +226,11 @@ class EventStore:
         ).result_rows
         return [(int(workspace_id), int(input_id)) for workspace_id, input_id in rows]
 
-    def events(self, account_id: int, since_ms: int) -> Iterator[Block]:
-        """The events from `since_ms` on, in any order."""
+    def events(self, account_id: int, since_ms: int, after: Mapping[int, int] | None = None) -> Iterator[Block]:
+        """The events from `since_ms` on, in any order; of partitions in `after` those that came after that sequence."""
         where = f"{self._of_account('events', account_id)} AND time_ms >= {{since:Int64}}"
+        if after:
+            where += f" AND {_later(after, self._tenures)}"
         parameters = {"account": account_id, "since": since_ms}
         for hash_ in _HASHES:
             code = hash_.format("type, name, input_id")
@@ -582,6 +584,14 @@ def _hidden(sequences: Mapping[int, int]) -> str:
     """The condition for rows of these MPIDs up to a sequence each."""
     mpids, up_to = (", ".join(map(str, numbers)) for numbers in (sequences.keys(), sequences.values()))
     return f"mpid IN ({mpids}) AND sequence <= transform(mpid, [{mpids}], [{up_to}], 0)"
+
+
+def _later(after: Mapping[int, int], partitions: Collection[int]) -> str:
+    """The condition for rows after a sequence of each partition, of some partitions all rows. What is no later than any is told by one
+    comparison, by which whole parts are passed over."""
+    earliest = min(after.get(partition, -1) for partition in partitions)
+    earlier = " OR ".join(f"(partition = {partition} AND sequence <= {at})" for partition, at in sorted(after.items()))
+    return f"{f'sequence > {earliest} AND ' if earliest >= 0 else ''}NOT ({earlier})"
 
 
 def _together(names: Sequence[Sequence[Any]]) -> Iterator[tuple[int, str, list[str]]]:

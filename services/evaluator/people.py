@@ -6,7 +6,7 @@ what is stored, so a partition can be read back by itself and ordinals need no t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +92,11 @@ class People:
         """The MPIDs of ordinals."""
         return self._mpids[ordinals]
 
+    def kept(self) -> dict[int, Mpids]:
+        """A copy of the MPIDs of each partition that has people, in the order of their local numbers; RETIRED: nobody, any more."""
+        given = enumerate(self._locals.tolist())
+        return {p: self._mpids[p : locals_ * self.partitions : self.partitions].copy() for p, locals_ in given if locals_}
+
     def by_partition(self, ordinals: Ordinals) -> Iterator[tuple[int, Ordinals]]:
         """The ordinals of each partition that has some."""
         partitions = (ordinals % self.partitions).astype(np.uint16)  # 16 bits are sorted by radix
@@ -108,11 +113,19 @@ class People:
         bits = np.pad(bits, (0, -len(bits) % self.partitions))
         return np.packbits(np.ascontiguousarray(bits.reshape(-1, self.partitions).T), axis=1, bitorder="little")
 
+    def row_of(self, members: Mapping[int, NDArray[np.uint32]]) -> NDArray[np.uint8]:
+        """The reverse of `bits_by_partition`, from the local numbers in each partition, which ascend."""
+        numbers = max((int(own[-1]) + 1 for own in members.values() if len(own)), default=0)
+        bits = np.zeros((numbers, self.partitions), np.bool_)
+        for partition, own in members.items():
+            bits[own, partition] = True
+        return np.packbits(bits, bitorder="little")
+
     def locals_of(self, ordinals: Ordinals) -> NDArray[np.uint32]:
         """The local numbers of ordinals of one partition: what is stored of a membership."""
         return (ordinals // self.partitions).astype(np.uint32)
 
-    def ordinals_of(self, partition: int, local_numbers: NDArray[np.uint32]) -> Ordinals:
+    def ordinals_of(self, partition: int, local_numbers: NDArray[np.integer]) -> Ordinals:
         """The reverse of `locals_of`."""
         return local_numbers.astype(np.int64) * self.partitions + partition
 

@@ -26,6 +26,7 @@ from services.evaluator.engine.compile import Compiled, compile_definition
 from services.evaluator.engine.compiling.overrides import NO_TYPES, Types, types_of
 from services.evaluator.engine.details import Happening, Subject
 from services.evaluator.engine.engine import Engine
+from services.evaluator.engine.events import Kept
 from services.evaluator.engine.explain import Explanation
 from services.evaluator.engine.facts import (
     AttributeChange,
@@ -48,6 +49,7 @@ from services.evaluator.parts import Parts, parts_of
 from services.evaluator.past import past_of
 from services.evaluator.people import RETIRED, UNKNOWN, Mpids, Page, People
 from services.evaluator.preparation import Preparation, Slice
+from services.evaluator.snapshots import Snapshot
 from services.evaluator.store import ActivityRow, EndedRow
 
 log = logs.get(__name__)
@@ -178,23 +180,36 @@ class Population:
 
     # --- start
 
-    def load(self, store: EventStore, pages: Sequence[Page], activity: Sequence[ActivityRow], now_ms: int) -> None:
-        """Build the index from the store. People and their activity come from the evaluator's own database."""
+    def load(
+        self, store: EventStore, pages: Sequence[Page], activity: Sequence[ActivityRow], now_ms: int, snapshot: Snapshot | None = None
+    ) -> int:
+        """Build the index from the store, or from a snapshot and what the store got after it; how many events were read there. People and
+        their activity come from the evaluator's own database."""
         for page in pages:
             self.people.load(page)
+        if snapshot is not None:
+            self.engine.take_back(snapshot.index, _retired(pages, self.people))
         for workspace_id, input_id in store.sources(self.account_id):
             self._inputs[workspace_id].add(input_id)
         for row in activity:
             ordinals = self.people.ordinals_of(row.partition, row.locals)
             ordinals = ordinals[self.people.mpids(ordinals) != RETIRED]
             self.engine.add_activity(row.workspace_id, self._first_seen(row.workspace_id, ordinals))
-        blocks = store.events(self.account_id, now_ms - self.look_back_ms)
+        read = 0
+        blocks = store.events(self.account_id, now_ms - self.look_back_ms, snapshot.sequences if snapshot is not None else {})
         while some := list(islice(blocks, LOADED_BLOCKS)):
             codes, times = (np.concatenate([block[column] for block in some]) for column in (1, 3))
             ordinals = np.concatenate([self.people.find(block.mpids) for block in some])
             self.engine.load_history(some[0].series, codes, ordinals, times)
+            read += len(codes)
         for workspace_id, attribute, mpids, values, times in store.attributes(self.account_id):
             self.engine.load_attributes(workspace_id, attribute, self.people.find(mpids), values, times)
+        return read
+
+    def kept(self) -> tuple[Mapping[int, Mpids], Kept]:
+        """The people and the index as they are after a turn that is committed, for a snapshot."""
+        self.people.forget_retired()
+        return self.people.kept(), self.engine.kept()
 
     def stand(self, standings: dict[tuple[int, int], Standing]) -> Turn:
         """Activate every audience and tell the difference to what was last told of it, time that passed meanwhile included.
@@ -499,9 +514,10 @@ class Population:
                 if full or (part is not None and not self._preparing[audience_id].go_on(part)):
                     self._waiting |= {later: audiences[later] for later in [*waiting, *refused[place:]]}
                     return
-                told = self._told_of(audience_id) if audience_id in self._told else None
+                told = self._told.get(audience_id)
+                row = None if told is None else self.people.row_of({part: locals_of(members) for part, members in told.items()})
                 try:
-                    changes = self.engine.activate(audience_id, compiled[audience_id], members=told)
+                    changes = self.engine.activate(audience_id, compiled[audience_id], members=row)
                 except Cycle:
                     waiting.append(audience_id)
                     continue
@@ -562,6 +578,12 @@ class Population:
         seen = {workspace_id: ordinals[workspaces == workspace_id] for workspace_id in np.unique(workspaces).tolist()}
         first = {workspace_id: self._first_seen(workspace_id, people) for workspace_id, people in seen.items()}
         return {workspace_id: people for workspace_id, people in first.items() if len(people)}
+
+
+def _retired(pages: Iterable[Page], people: People) -> Ordinals:
+    """The ordinals of those who ended."""
+    gone = [people.ordinals_of(page.partition, page.first_local + np.flatnonzero(page.mpids == RETIRED)) for page in pages]
+    return np.concatenate([np.empty(0, np.int64), *gone])
 
 
 def look_back_of(facts: Iterable[definition_facts.DefinitionFact]) -> int:

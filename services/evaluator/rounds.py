@@ -42,6 +42,7 @@ from services.evaluator.ownership import Ownership
 from services.evaluator.population import Population, Turn, look_back_of
 from services.evaluator.reader import StreamReader
 from services.evaluator.settings import EvaluatorSettings
+from services.evaluator.snapshots import Origin, Snapshot, Snapshots
 from services.evaluator.statistics import DAY_MS, Minute, Statistics, minute_of
 from services.evaluator.store import Commit, HistoryRow, MembersRow, Position, Replaced, Store, Taken
 
@@ -56,6 +57,7 @@ _ERASE_MS = 5_000
 _HOUR_MS = 3_600_000
 _COMPACT_ROWS = 1_000
 _BUILT_WITHIN_SECONDS = 2.0
+_AT_ONCE = 1 << 62  # of unsaved events
 FOLDED_AUDIENCES = 20  # in one round
 
 
@@ -69,6 +71,8 @@ class Account:
     unfolded: set[tuple[int, int]] = field(default_factory=set)  # (audience, partition) changed since the last fold began
     folding: dict[int, list[int]] = field(default_factory=dict)  # audience -> partitions that this fold has not stored yet
     fold_until: dict[int, int] = field(default_factory=dict)  # partition -> the last round that this fold covers
+    unsaved: int = 0  # events that a start would read from the event store: they came after the snapshot
+    names_ended: bool = False  # whether the snapshot may have something of people who ended since
 
 
 class Starting(Unavailable):
@@ -102,8 +106,11 @@ class Rounds:
         self._journal_bytes = 0
         self._batch_ids_forgotten_ms = 0
         self._events_forgotten_ms = 0
+        self._tidied_ms = 0
         self._erased_ms = 0
         self._erasing: dict[int, int] = {}  # partition -> the sequence up to which people ended who are being erased
+        self._snapshots = Snapshots(settings.snapshots)
+        self._keeping: asyncio.Task[None] | None = None  # a snapshot that is being written
         self._stopping = False
         self._ended = asyncio.Event()
         self._ended.set()
@@ -131,6 +138,7 @@ class Rounds:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._arrived.wait(), self._settings.round_seconds)
                     await self._round()
+                    await self._keep_snapshot()
                 except Replaced as fault:
                     self._built.clear()  # the engine is ahead of what is committed
                     log.warning("replaced", reason=str(fault))
@@ -149,7 +157,10 @@ class Rounds:
         """Let the round in hand end, then let go of the store."""
         self._stopping = True
         self._arrived.set()
+        self._snapshots.stop()
         await self._ended.wait()
+        if self._keeping is not None:
+            await self._keeping
         await self._stop_reading()
         if self._event_store is not None:
             await self._in_thread(self._event_store.close)
@@ -270,6 +281,7 @@ class Rounds:
             for account_id in await self._store.accounts():
                 await self._build(account_id)
             self._journal_bytes = await self._store.journal_bytes(self._owned)
+            self._tidied_ms = self.as_of_ms
             await self._start_reading()
         await self._in_thread(_keep_what_is)
         self._built.set()
@@ -343,7 +355,10 @@ class Rounds:
         def build() -> Turn:
             for fact in known:
                 population.learn(fact)
-            population.load(store, pages, activity, self.as_of_ms)
+            origin = Origin(account_id, store.id, self._settings.partitions, population.look_back_ms)
+            snapshot = self._snapshots.find(origin, self.as_of_ms, self._positions, pages)
+            account.names_ended = snapshot is not None
+            account.unsaved = population.load(store, pages, activity, self.as_of_ms, snapshot)
             return population.stand(standings)
 
         self._first[account_id] = await self._in_thread(build)
@@ -409,10 +424,31 @@ class Rounds:
             self._batch_ids_forgotten_ms = now_ms
             await self._store.forget_batches(before_ms=now_ms - _KEEP_BATCH_IDS_MS)
             await self._store.forget_ended(before_ms=now_ms - _KEEP_ENDED_MS)
+        if now_ms - self._tidied_ms > _HOUR_MS:
+            self._tidied_ms = now_ms
             await self._in_thread(lambda: [account.population.engine.forget(now_ms) for account in self._accounts.values()])
+            for account in self._accounts.values():
+                if account.names_ended:
+                    account.unsaved = _AT_ONCE
         if now_ms - self._events_forgotten_ms > DAY_MS:
             self._events_forgotten_ms = now_ms
             await self._forget_events(now_ms)
+
+    async def _keep_snapshot(self) -> None:
+        """Begin to write a snapshot where a start would have much to read without, one at a time; while messages wait, only where it would
+        have twice as much."""
+        if not self._snapshots.are_kept or (self._keeping is not None and not self._keeping.done()):
+            return
+        for account_id, account in self._accounts.items():
+            due = max(self._settings.snapshot_events, account.population.engine.events // 10)
+            if account.unsaved >= (2 * due if self._inbox else due):
+                async with self._committed:  # what the index has is what is committed
+                    people, index = await self._in_thread(account.population.kept)
+                    origin = Origin(account_id, self._store_of_events().id, self._settings.partitions, account.population.look_back_ms)
+                    snapshot = Snapshot(origin, dict(self._positions), people, index)
+                account.unsaved, account.names_ended = 0, False
+                self._keeping = asyncio.create_task(asyncio.to_thread(self._snapshots.keep, snapshot), name="snapshot")
+                return
 
     async def _erase(self, now_ms: int) -> None:
         """Take what is left of people who ended out of the event store: it does so in the background, and is looked after now and then."""
@@ -450,6 +486,7 @@ class Rounds:
             self._accounts[account_id] = Account(Population(account_id, self._settings.partitions, self.as_of_ms, store=store))
         turns = {}
         for account_id, account in self._accounts.items():
+            account.unsaved += sum(len(message.events.mpids) for message in by_account.get(account_id, []) if message.events is not None)
             before = self._first.pop(account_id, None)
             began = time.perf_counter()
             turn = account.population.turn(store, by_account.get(account_id, []), now_ms)
@@ -477,6 +514,7 @@ class Rounds:
             commit.pages += [(account_id, page) for page in turn.pages]
             commit.activity += [(account_id, row) for row in turn.activity]
             commit.ended += [(account_id, row) for row in turn.gone]
+            self._accounts[account_id].names_ended |= bool(turn.gone)
             commit.messages += turn.messages
             if not entries[account_id]:
                 continue

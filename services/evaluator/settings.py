@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
@@ -48,6 +49,24 @@ class EvaluatorSettings(ServiceSettings):
     fold_after_bytes: int = Field(
         default=64 * 2**20, ge=1, description="How long stored changes may become, in bytes, before they are folded into the members."
     )
+
+    snapshot_folder: str | None = Field(
+        default=None,
+        description="The folder of the snapshots, by which a start is quick; by default the folder `snapshots` in the data folder. "
+        "Empty: none are kept.",
+    )
+    snapshot_events: int = Field(
+        default=500_000,
+        ge=1,
+        description="After how many new events a snapshot of an account is written anew: at least so many, and a tenth of all it has.",
+    )
+
+    @property
+    def snapshots(self) -> Path | None:
+        """Where snapshots are; None: nowhere."""
+        if self.snapshot_folder is None:
+            return self.data_dir / "snapshots"
+        return Path(self.snapshot_folder) if self.snapshot_folder else None
 
     @property
     def replica_name(self) -> str:

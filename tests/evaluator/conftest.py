@@ -94,6 +94,7 @@ async def home(
         round_seconds=0.05,
         round_pause_seconds=0.01,
         fold_after_bytes=300,
+        snapshot_events=1,
     )
     return Home(settings, clock, bus)
 

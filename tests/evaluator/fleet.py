@@ -112,6 +112,7 @@ class Fleet:
                 "MUSTER_EVALUATOR_REPLICA": f"evaluator-{number}",
                 "MUSTER_EVALUATOR_LEASE_SECONDS": "1.5",
                 "MUSTER_EVALUATOR_ROUND_SECONDS": "0.1",
+                "MUSTER_EVALUATOR_SNAPSHOT_EVENTS": "100",
             }
             command = [sys.executable, "-m", "services.evaluator"]
             log_path = self._folder / f"evaluator-{number}.log"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
 import numpy as np
@@ -61,10 +61,10 @@ def columns(
     )
 
 
-def rows_of(store: EventStore, account_id: int, since_ms: int = 0) -> list[tuple[Series, int, int]]:
+def rows_of(store: EventStore, account_id: int, since_ms: int = 0, after: Mapping[int, int] | None = None) -> list[tuple[Series, int, int]]:
     return sorted(
         (block.series[code], mpid, time)
-        for block in store.events(account_id, since_ms)
+        for block in store.events(account_id, since_ms, after)
         for code, mpid, time in zip(block.codes.tolist(), block.mpids.tolist(), block.times_ms.tolist(), strict=True)
     )
 
@@ -74,6 +74,16 @@ def test_events_come_back_by_series_from_an_instant_on(store: EventStore) -> Non
     assert rows_of(store, 21, 200) == sorted([(SERIES[1], 6, 200), (SERIES[2], 7, 300), (SERIES[0], 2**63 - 1, 400)])
     assert rows_of(store, 22) == []
     assert store.sources(21) == [(8, 1), (8, 2)] or store.sources(21) == [(8, 2), (8, 1)]
+
+
+def test_after_a_snapshot_only_what_came_later_comes(store: EventStore) -> None:
+    for partition, sequence in ((0, 10), (0, 11), (1, 4), (1, 5), (3, 1)):
+        store.insert(24, columns([10 * partition + 1], [sequence], [0], partition=partition, sequence=sequence), [])
+    some = {0: 10, 1: 5}
+    assert [(mpid, time) for _, mpid, time in rows_of(store, 24, after=some)] == [(1, 11), (31, 1)]
+    assert [(mpid, time) for _, mpid, time in rows_of(store, 24, after={**some, 2: 0, 3: 0})] == [(1, 11), (31, 1)]
+    assert rows_of(store, 24, after={0: 11, 1: 5, 2: 20, 3: 7}) == []
+    assert len(rows_of(store, 24, after={})) == 5
 
 
 def test_one_person_s_past_is_told_in_the_order_of_its_arrival(store: EventStore) -> None:

@@ -102,6 +102,8 @@ def everything_said(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
         "forget, with what outlives it": lambda: store.forget({1_000: [ACCOUNT, 8], 500: [9]}),
         "sources": lambda: store.sources(ACCOUNT),
         "events": lambda: list(store.events(ACCOUNT, 1_000)),
+        "events, after a snapshot of one partition": lambda: list(store.events(ACCOUNT, 1_000, {3: 901})),
+        "events, after a snapshot of all": lambda: list(store.events(ACCOUNT, 1_000, {3: 901, 5: 17})),
         "attributes": lambda: list(store.attributes(ACCOUNT)),
         "told_of": lambda: store.told_of(ACCOUNT, [ANNA, 12]),
         "is_deleting": store.is_deleting,

@@ -115,6 +115,26 @@ async def test_one_that_is_killed_and_one_that_is_added_under_load_lose_and_doub
         await fleet.until(partial(told.is_known_to, number))
 
 
+async def test_partitions_that_move_away_and_come_back_are_caught_up_with(fleet: Fleet) -> None:
+    told = await founded(fleet)
+    await fleet.start(0)
+    await told.more(1)
+    await fleet.until(partial(told.is_known_to, 0))
+    await fleet.until(lambda: "snapshot_written" in fleet.log_of(0))
+    await fleet.start(1)
+    await fleet.until(lambda: len(fleet.owned_by(0)) == PARTITIONS // 2)
+    await told.more(2)
+    for number in (0, 1):
+        await fleet.until(partial(told.is_known_to, number))
+    assert "is another's" in fleet.log_of(0), "a snapshot of all partitions is not used for half of them"
+    await fleet.until(lambda: fleet.log_of(0).count("snapshot_written") > 1)
+    await fleet.kill(1)
+    await told.more(3)
+    await fleet.until(lambda: len(fleet.owned_by(0)) == PARTITIONS)
+    await fleet.until(partial(told.is_known_to, 0))
+    assert "snapshot_used" in fleet.log_of(0), "one of half of the partitions is, and the others are read"
+
+
 async def test_one_that_stood_still_longer_than_its_lease_commits_nothing(fleet: Fleet) -> None:
     told = await founded(fleet)
     await fleet.start(0)

@@ -80,6 +80,10 @@ def test_bits_by_ordinal_are_cut_into_bits_by_local_number(partitions: int) -> N
     ordinals, _ = people.take(np.arange(1, 200, dtype=np.int64))
     chosen = np.sort(ordinals[::3])
     rows = people.bits_by_partition(row_of(chosen, 64))
+    numbers = {p: people.locals_of(chosen[chosen % partitions == p]) for p in range(partitions)}
+    again = people.row_of(numbers)
+    assert np.flatnonzero(np.unpackbits(again, bitorder="little")).tolist() == chosen.tolist()
+    assert len(people.row_of({})) == len(people.row_of({0: numbers[0][:0]})) == 0
     for partition in range(partitions):
         own = chosen[chosen % partitions == partition]
         assert np.flatnonzero(np.unpackbits(rows[partition], bitorder="little")).tolist() == people.locals_of(own).tolist()

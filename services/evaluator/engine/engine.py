@@ -8,15 +8,14 @@ from collections.abc import Set as AbstractSet
 
 import numpy as np
 from numpy.typing import NDArray
-from pyroaring import BitMap
 
 from .audiences import Audience, Audiences
-from .bits import BitRows, Row, count, ordinals_of, row_of
+from .bits import BitRows, Row, count, ordinals_of
 from .compile import Compiled
 from .criteria.event import Touched
 from .criteria.shared import Criteria
 from .details import Subject
-from .events import MOST_PEOPLE, Codes, EventIndex
+from .events import MOST_PEOPLE, TIME_BITS, Codes, EventIndex, Kept
 from .explain import Explanation, explain
 from .explaining.person import NO_PAST, Past, Person
 from .facts import AttributeChange, Changes, Estimate, EventContext, EventRows, Events, Instants, Ordinals, Property, Series, Value
@@ -87,6 +86,18 @@ class Engine:
         self._make_room(ordinals)
         self._criteria.change_attribute(AttributeChange(workspace_id, attribute, ordinals, values, times_ms), self.now)
 
+    # --- what was loaded once, to be loaded again at once
+    def kept(self) -> Kept:
+        """The events as they are now; nothing else. It stays what it is, whatever happens to the engine."""
+        return self._index.kept(self._deleted)
+
+    def take_back(self, kept: Kept, deleted: Ordinals) -> None:
+        """Have these events, kept by another engine with this look-back and not in the future, instead of loading them; before anything
+        else. What these people did, who are nobody any more, goes with the next `forget`."""
+        self._make_room(*(keys[-1:] >> TIME_BITS for keys, _ in kept.by_person))
+        self._index.take_back(kept)
+        self._deleted = deleted
+
     # --- the past, for filters
     def missing(self, *compiled: Compiled) -> list[Sieve]:
         """What must be filled before these definitions can be activated or estimated, without a round in between."""
@@ -119,15 +130,14 @@ class Engine:
         return self._sieves.read(series)
 
     # --- audiences
-    def activate(self, audience_id: int, compiled: Compiled, *, members: BitMap | Ordinals | None = None) -> Changes:
-        """Take the audience in, computed at `now`, and tell the difference to `members`; without them, to its present members if it is
-        active (a new definition), else to nobody. Nothing that it needs may be `missing`. The audiences that it reads
-        (`compiled.member_of`) are to be activated first: as long as one isn't, it has no members; audiences that read this one, and are
-        active already, follow in the next round. Raises Cycle."""
+    def activate(self, audience_id: int, compiled: Compiled, *, members: Row | None = None) -> Changes:
+        """Take the audience in, computed at `now`, and tell the difference to `members` (bits by ordinal, of any length); without them, to
+        its present members if it is active (a new definition), else to nobody. Nothing that it needs may be `missing`. The audiences that
+        it reads (`compiled.member_of`) are to be activated first: as long as one isn't, it has no members; audiences that read this one,
+        and are active already, follow in the next round. Raises Cycle."""
         self._audiences.refuse_cycle(audience_id, compiled.member_of)
-        given = None if members is None else np.asarray(members if isinstance(members, np.ndarray) else members.to_array()).astype(np.int64)
-        if given is not None:
-            self._make_room(given)
+        if members is not None:
+            self._bits.make_room(8 * len(members))
         self._criteria.settle(self.now)
         self._criteria.keep(self.now)
         known = self._audiences.known.get(audience_id)
@@ -137,8 +147,8 @@ class Engine:
         slot = known.slot if known else self._bits.new()
         row = self._criteria.row(tree, self.now)
         present = self._bits.row(slot)
-        before = present if given is None else row_of(given, self._bits.width)
-        changes = Changes(ordinals_of(row & ~before), ordinals_of(before & ~row) if known or given is not None else NOBODY)
+        before = present if members is None else np.pad(members, (0, self._bits.width - len(members)))
+        changes = Changes(ordinals_of(row & ~before), ordinals_of(before & ~row) if known or members is not None else NOBODY)
         self._audiences.put(Audience(audience_id, tree, compiled.member_of, slot, count(row)), moved=row ^ present)
         self._member_slots[audience_id] = slot
         present[:] = row
@@ -197,6 +207,11 @@ class Engine:
         self._insert(events)
         self._criteria.settle(self.now)
         return self._audiences.follow(self._criteria.take_turned(), self._criteria.slot)
+
+    @property
+    def events(self) -> int:
+        """How many the index has."""
+        return len(self._index)
 
     # --- questions
     def members(self, audience_id: int) -> Ordinals:

@@ -7,13 +7,14 @@ Time is in milliseconds since the index's epoch, which lies shortly before the l
 is further in the future than that waits aside; what is older than the look-back is not kept.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .facts import Instants, Ordinals, Series
-from .keys import Keys, Labels, Positions, SortedRuns
+from .keys import Keys, Labels, Positions, Run, SortedRuns
 from .periods import FAR
 from .tree import Match
 
@@ -22,6 +23,7 @@ HORIZON = 1 << TIME_BITS
 DAY = 86_400_000
 LONGEST_LOOK_BACK = 150 * DAY
 MOST_PEOPLE = 1 << 29
+NO_SERIES = Series(0, 0, "")  # stands at a code that is a filter's no longer; no input has the number 0
 
 Codes = NDArray[np.int32]
 
@@ -135,6 +137,42 @@ class Histories:
         self._by_person.keep(lambda keys, codes: stays[np.minimum(keys >> TIME_BITS, len(chosen))])
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The events of an index at an instant, to be written down and taken back: its own arrays, to which nobody writes.
+
+    What filters let through is not a part of it, nor are people who are deleted: `block_of` and `waits` leave them out.
+    """
+
+    look_back: int
+    epoch: int
+    series: Sequence[Series | None]  # by code; None is a filter's
+    by_series: Sequence[Run]
+    by_person: Sequence[Run]
+    waiting: Sequence[tuple[Codes, Ordinals, Instants]]
+    deleted: Ordinals = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def block_of(self, keys: Keys, labels: Labels, *, by_person: bool) -> Run:
+        """Of a part of a run what belongs to it."""
+        owners = (keys >> TIME_BITS).astype(np.int32)
+        stays = self._stays(*((labels, owners) if by_person else (owners, labels)))
+        return (keys, labels) if stays is None else (keys[stays], labels[stays])
+
+    def waits(self) -> Iterator[tuple[Codes, Ordinals, Instants]]:
+        """Of what is too far in the future for a key."""
+        for codes, people, times in self.waiting:
+            stays = self._stays(codes, people)
+            yield (codes, people, times) if stays is None else (codes[stays], people[stays], times[stays])
+
+    def _stays(self, codes: Codes, people: NDArray[np.integer]) -> NDArray[np.bool_] | None:
+        """None where all stay, which is usual and costs no copy."""
+        of_filters = np.array([one is None for one in self.series])
+        goes = of_filters[codes] if of_filters.any() else np.zeros(len(codes), np.bool_)
+        if len(self.deleted):
+            goes |= np.isin(people, self.deleted)
+        return ~goes if goes.any() else None
+
+
 class EventIndex(Histories):
     def __init__(self, *, look_back_ms: int, now_ms: int) -> None:
         super().__init__(look_back_ms=look_back_ms, now_ms=now_ms)
@@ -186,6 +224,23 @@ class EventIndex(Histories):
         self._by_person.keep(lambda keys, codes: ~dropped[codes])
         self._waiting = [tuple(column[~dropped[waiting[0]]] for column in waiting) for waiting in self._waiting]  # type: ignore[misc]
         self._free += codes
+
+    def kept(self, deleted: Ordinals) -> Kept:
+        """What it holds now, save for these people; at once."""
+        series = [one if isinstance(one, Series) and one != NO_SERIES else None for one in self.series]
+        return Kept(self.look_back, self._epoch, series, self._by_series.runs, self._by_person.runs, list(self._waiting), deleted)
+
+    def take_back(self, kept: Kept) -> None:
+        """Hold just that; before anything else is entered. It was kept with this look-back, at an instant that is not later than now."""
+        self.version += 1
+        self._epoch = kept.epoch
+        self.series = [one or NO_SERIES for one in kept.series]
+        self._code_of = {one: code for code, one in enumerate(kept.series) if one is not None}
+        self._free = [code for code, one in enumerate(kept.series) if one is None]
+        self._by_series.take_back(kept.by_series)
+        self._by_person.take_back(kept.by_person)
+        self._waiting = list(kept.waiting)
+        self.advance(self.now)
 
     def codes_of(self, match: Match) -> list[int]:
         """The series that the match reads, of those known."""

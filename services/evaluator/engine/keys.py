@@ -1,6 +1,6 @@
 """Sorted keys in runs: small arrays that are merged by size into larger ones, so that there are few (a log-structured merge)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 Keys = NDArray[np.int64]
 Labels = NDArray[np.int32]
 Positions = NDArray[np.intp]
+Run = tuple[Keys, Labels]
 
 GROWTH = 4  # a run that isn't this many times as long as the newer one is merged with it
 BLOCK = 1 << 18  # a merge works on so many keys at a time: they stay in the processor's cache, and little memory is held twice
@@ -41,7 +42,7 @@ class SortedRuns:
     def __init__(self, *, in_order: bool = False) -> None:
         """`in_order`: of equal keys those that came first come first, in `ranges` and `between` run by run."""
         self._in_order = in_order
-        self._runs: list[tuple[Keys, Labels]] = []
+        self._runs: list[Run] = []
 
     def __len__(self) -> int:
         return sum(len(keys) for keys, _ in self._runs)
@@ -105,8 +106,16 @@ class SortedRuns:
 
     def shift(self, by: int) -> None:
         """Add `by` to every key."""
-        for keys, _ in self._runs:
-            keys += by
+        self._runs = [(keys + by, labels) for keys, labels in self._runs]
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs as they are now. Nobody writes to them, here neither."""
+        return list(self._runs)
+
+    def take_back(self, runs: Iterable[Run]) -> None:
+        """Have these runs, and no others."""
+        self._runs = [(keys, labels) for keys, labels in runs if len(keys)]  # a merge wants some
 
 
 def _sorted(keys: Keys, labels: Labels, *, in_order: bool) -> tuple[Keys, Labels]:

@@ -64,14 +64,14 @@ class Teller:
             self._end(engines, end)
         return changes
 
-    def load(self, engines: Sequence[Engine], arrived: Sequence[Told]) -> None:
-        """Let them have it outside of a round."""
+    def load(self, engines: Sequence[Engine], arrived: Sequence[Told], *, have_events: bool = False) -> None:
+        """Let them have it outside of a round; of events only what else they tell where they `have_events`."""
         for plain, end in self._pieces(arrived):
             for engine, own in zip(engines, self._shared(plain, len(engines)), strict=True):
                 events, changes, activity = self._columns(own)
                 for workspace, people in activity.items():
                     engine.add_activity(workspace, people)
-                for series, rows in events.items():
+                for series, rows in events.items() if not have_events else ():
                     engine.load_events(series, *rows)
                 for change in changes:
                     engine.load_attributes(*change)

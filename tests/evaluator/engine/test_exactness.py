@@ -8,7 +8,8 @@ It counts its steps, and fails if they become fewer than is promised: `LEAST_STE
 
 import os
 import secrets
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import wraps
@@ -24,7 +25,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from muster.definition.v1 import definition_pb2 as pb
 
 from services.evaluator.engine import Changes, Compiled, Engine, compile_definition
+from services.evaluator.engine.bits import row_of
 from services.evaluator.engine.compiling.overrides import Types
+from services.evaluator.engine.events import Kept
 from services.evaluator.engine.tree import Criterion, MemberOf, criteria_of
 from services.evaluator.engine.values import AttributeType
 from tests.evaluator.engine import definitions as d
@@ -314,16 +317,23 @@ class Exactness(RuleBasedStateMachine):
         self.settled = False
 
     @precondition(lambda self: self.rounds > 4)
-    @rule(later=st.sampled_from([0, 1, HOUR, HOUR, DAY, 3 * DAY] * 4 + [300 * DAY]), owners=st.sampled_from([1, 1, 2, 3]))
+    @rule(
+        later=st.sampled_from([0, 1, HOUR, HOUR, DAY, 3 * DAY] * 4 + [300 * DAY]),
+        owners=st.sampled_from([1, 1, 2, 3]),
+        kept=st.sampled_from([0, 0, 50, 90, 100]),
+    )
     @searched
-    def restart(self, later: int, owners: int) -> None:
-        """New engines, from all that was ever told, with the memberships that were last told. People may be of other ones than before."""
+    def restart(self, later: int, owners: int, kept: int) -> None:
+        """New engines, from all that was ever told, with the memberships that were last told. People may be of other ones than before.
+        Of so many of a hundred parts of what was told they take the events from a snapshot."""
+        snapshot_at = self.now
         self.now += later
         self.drafted = None
-        self.engines = [Engine(look_back_ms=self.look_back, now_ms=self.now) for _ in range(owners)]
-        before, self.teller = self.teller, Teller(WORKSPACES, PEOPLE, PEOPLE)
-        self.teller.place = lambda ordinal: ordinal % owners
-        self.teller.load(self.engines, [one for _, told in self.log for one in told])
+        before, part = self.teller, len(self.log) * kept // 100
+        first, rest = ([one for _, told in some for one in told] for some in (self.log[:part], self.log[part:]))
+        earlier, _ = self._loaded(owners, snapshot_at, first)
+        self.engines, self.teller = self._loaded(owners, self.now, first, [_as_written(engine.kept()) for engine in earlier])
+        self.teller.load(self.engines, rest)
         for audience in sorted(self.active):
             # By the ordinals that people have now.
             told = sorted(self.teller.ordinal(name) for name in before.names(self.told[audience]))
@@ -331,9 +341,18 @@ class Exactness(RuleBasedStateMachine):
             compiled = self._compiled(self.active[audience])
             for place, engine in enumerate(self.engines):
                 own = np.array([ordinal for ordinal in told if ordinal % owners == place], np.int64)
-                self._add_up(audience, engine.activate(audience, compiled, members=own))
+                self._add_up(audience, engine.activate(audience, compiled, members=row_of(own, max(told, default=0) // 8 + 1)))
         self.settled = True
         self.rounds = 0
+
+    def _loaded(self, owners: int, now: int, told: list[Told], snapshots: Sequence[Kept] = ()) -> tuple[list[Engine], Teller]:
+        engines = [Engine(look_back_ms=self.look_back, now_ms=now) for _ in range(owners)]
+        for engine, snapshot in zip(engines, snapshots, strict=False):
+            engine.take_back(snapshot, snapshot.deleted)
+        teller = Teller(WORKSPACES, PEOPLE, PEOPLE)
+        teller.place = lambda ordinal: ordinal % owners
+        teller.load(engines, told, have_events=bool(snapshots))
+        return engines, teller
 
     @rule()
     @searched
@@ -534,6 +553,15 @@ class Exactness(RuleBasedStateMachine):
         assert dropped <= members
         members |= added
         members -= dropped
+
+
+def _as_written(kept: Kept) -> Kept:
+    """What a snapshot has of it."""
+    by_series = [kept.block_of(*run, by_person=False) for run in kept.by_series]
+    by_person = [kept.block_of(*run, by_person=True) for run in kept.by_person]
+    for column in (column for run in [*by_series, *by_person] for column in run):
+        column.flags.writeable = False
+    return replace(kept, by_series=by_series, by_person=by_person, waiting=list(kept.waits()))
 
 
 def _named(types: dict[int, dict[str, str]], workspace: int) -> dict[str, AttributeType]:

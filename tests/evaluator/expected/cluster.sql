@@ -82,6 +82,32 @@ SELECT cityHash64(type, name, input_id) AS code, mpid, time_ms
   FROM audiences.events
   WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND time_ms >= {since:Int64};
 
+-- events, after a snapshot of one partition
+-- {account} = 7
+-- {since} = 1000
+SELECT DISTINCT cityHash64(type, name, input_id) AS code, type, name, input_id
+  FROM audiences.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND time_ms >= {since:Int64} AND NOT ((partition = 3 AND sequence <= 901))
+  ORDER BY code;
+-- {account} = 7
+-- {since} = 1000
+SELECT cityHash64(type, name, input_id) AS code, mpid, time_ms
+  FROM audiences.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND time_ms >= {since:Int64} AND NOT ((partition = 3 AND sequence <= 901));
+
+-- events, after a snapshot of all
+-- {account} = 7
+-- {since} = 1000
+SELECT DISTINCT cityHash64(type, name, input_id) AS code, type, name, input_id
+  FROM audiences.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND time_ms >= {since:Int64} AND sequence > 17 AND NOT ((partition = 3 AND sequence <= 901) OR (partition = 5 AND sequence <= 17))
+  ORDER BY code;
+-- {account} = 7
+-- {since} = 1000
+SELECT cityHash64(type, name, input_id) AS code, mpid, time_ms
+  FROM audiences.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND time_ms >= {since:Int64} AND sequence > 17 AND NOT ((partition = 3 AND sequence <= 901) OR (partition = 5 AND sequence <= 17));
+
 -- attributes
 -- {account} = 7
 -- {kinds} = ['', 'device', 'consent', 'attribution']
