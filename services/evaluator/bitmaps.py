@@ -7,14 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from services.evaluator.engine.bits import ordinals_of
+
 _NO_RUNS = 12346  # what such a bitmap begins with
-_CONTAINER_BYTES = (1 << 16) // 8
+CONTAINER_BYTES = (1 << 16) // 8
 _LISTED_MAX = 4096  # a container of so many numbers or fewer is a list of them
 
 
 def bitmap_of_bits(row: NDArray[np.uint8]) -> BitMap:
     """The numbers whose bits are set; number 0 is the lowest bit of the first byte."""
-    containers = np.pad(row, (0, -len(row) % _CONTAINER_BYTES)).reshape(-1, _CONTAINER_BYTES)
+    missing = -len(row) % CONTAINER_BYTES
+    containers = (np.pad(row, (0, missing)) if missing else row).reshape(-1, CONTAINER_BYTES)
     counts = np.bitwise_count(containers.view(np.uint64)).sum(axis=1, dtype=np.int64)
     keys = np.flatnonzero(counts)
     counts = counts[keys]
@@ -30,4 +33,4 @@ def bitmap_of_bits(row: NDArray[np.uint8]) -> BitMap:
 def _body(container: NDArray[np.uint8], count: int) -> bytes:
     if count > _LISTED_MAX:
         return container.tobytes()
-    return np.flatnonzero(np.unpackbits(container, bitorder="little")).astype("<u2").tobytes()
+    return ordinals_of(container).astype("<u2").tobytes()

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.chassis.partition import partitions_of
+from services.evaluator.bitmaps import CONTAINER_BYTES
 from services.evaluator.lookup import Lookup
 
 Ordinals = NDArray[np.int64]
@@ -108,9 +109,10 @@ class People:
                 yield partition, part
 
     def bits_by_partition(self, row: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A row of bits by ordinal as one row for each partition, by local number."""
-        bits = np.unpackbits(row, bitorder="little")
-        bits = np.pad(bits, (0, -len(bits) % self.partitions))
+        """A row of bits by ordinal as one row for each partition, by local number; as long as whole containers of a Roaring bitmap."""
+        width = 8 * CONTAINER_BYTES * self.partitions
+        bits = np.zeros(-(-8 * len(row) // width) * width, np.uint8)
+        bits[: 8 * len(row)] = np.unpackbits(row, bitorder="little")
         return np.packbits(np.ascontiguousarray(bits.reshape(-1, self.partitions).T), axis=1, bitorder="little")
 
     def row_of(self, members: Mapping[int, NDArray[np.uint32]]) -> NDArray[np.uint8]:

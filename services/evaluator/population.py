@@ -57,6 +57,7 @@ log = logs.get(__name__)
 DAY_MS = 86_400_000
 DEFAULT_LOOK_BACK_DAYS = 30
 ACTIVE = audience_pb2.AUDIENCE_STATE_ACTIVE
+_FEW = 32  # with fewer members than one of so many people, numbers are handled quicker than bits
 LOADED_BLOCKS = 128  # of some 65,000 events: so many are sorted at once
 # A round that activates audiences stops after so many changes: each is written and published, and meanwhile nothing else is.
 ACTIVATED_CHANGES = 2_000_000
@@ -273,6 +274,9 @@ class Population:
         if audience_id not in self.audiences:
             told = self._told.get(audience_id, {})
             return {partition: told.get(partition, BitMap()) for partition in partitions}
+        if self.engine.size(audience_id) * _FEW <= len(self.people):
+            parts = dict(self.people.by_partition(self.engine.members(audience_id)))
+            return {p: bitmap_of(self.people.locals_of(parts[p])) if p in parts else BitMap() for p in partitions}
         rows = self.people.bits_by_partition(self.engine.row(audience_id))
         return {partition: bitmap_of_bits(rows[partition]) for partition in partitions}
 

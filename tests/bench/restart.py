@@ -1,11 +1,14 @@
 """From the start of the evaluator's process to its readiness, with a store of 1,000,000 people, each with two attributes, and 20,000,000
-events; with 100 audiences, and with 1,000."""
+events; with 100 audiences, and with 1,000; from the snapshot that an earlier start left, and without one."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import shutil
 import signal
+import sqlite3
 import sys
 import tempfile
 import time
@@ -57,7 +60,7 @@ async def _run(scale: float) -> list[Figure]:
         try:
             evaluator = _evaluator(folder, server.url)
             await _started(evaluator)  # tells everybody's membership for the first time
-            await asyncio.sleep(10)
+            told = await _told(folder, 0)
             await evaluator.stop(patience_seconds=30)
             orderly = await _started(evaluator)
             await asyncio.sleep(3)
@@ -67,9 +70,12 @@ async def _run(scale: float) -> list[Figure]:
             await evaluator.stop(patience_seconds=30)
             await _define(folder, range(AUDIENCES + 1, MORE_AUDIENCES + 1))
             await _started(evaluator)
-            await asyncio.sleep(20)
+            await _told(folder, told)
             await evaluator.stop(patience_seconds=60)
             more = await _started(evaluator)
+            await evaluator.stop(patience_seconds=60)
+            shutil.rmtree(folder / "snapshots")
+            without = await _started(evaluator)
             await evaluator.stop(patience_seconds=60)
         finally:
             server.kill()
@@ -77,7 +83,24 @@ async def _run(scale: float) -> list[Figure]:
         *_figures("evaluator: start to ready", orderly),
         *_figures("evaluator: kill -9, start to ready", killed),
         *_figures("evaluator: start to ready with 1,000 audiences", more),
+        *_figures("evaluator: the same without a snapshot", without, bound=False),
     ]
+
+
+async def _told(folder: Path, more_than: int) -> int:
+    """Return once the first round is committed, by which more audiences are told of, and there is a snapshot; of how many it is told."""
+    async with asyncio.timeout(300):
+        while True:
+            told = _count_told(folder)
+            if told > more_than:
+                return told
+            await asyncio.sleep(1)
+
+
+def _count_told(folder: Path) -> int:
+    with contextlib.closing(sqlite3.connect(f"file:{folder / 'evaluator.db'}?mode=ro", uri=True)) as database:
+        (told,) = database.execute("SELECT count(DISTINCT audience_id) FROM history").fetchone()
+    return int(told) if any(folder.glob("snapshots/*.snapshot")) else 0
 
 
 @dataclass(frozen=True)
@@ -89,12 +112,12 @@ class Started:
     peak_gb: float
 
 
-def _figures(name: str, started: Started) -> list[Figure]:
-    ok = started.seconds <= BOUND_SECONDS
+def _figures(name: str, started: Started, *, bound: bool = True) -> list[Figure]:
+    quick, small = not bound or started.seconds <= BOUND_SECONDS, not bound or started.peak_gb < 1.5
     return [
         Figure(name, started.processor_seconds, "s", None, None, "", True),
-        Figure(f"{name}, by the clock", started.seconds, "s", None, None, f"at most {BOUND_SECONDS} s", ok),
-        Figure(f"{name}, memory at the peak", started.peak_gb, "GB", None, None, "< 1.5", started.peak_gb < 1.5),
+        Figure(f"{name}, by the clock", started.seconds, "s", None, None, f"at most {BOUND_SECONDS} s" if bound else "", quick),
+        Figure(f"{name}, memory at the peak", started.peak_gb, "GB", None, None, "< 1.5" if bound else "", small),
     ]
 
 

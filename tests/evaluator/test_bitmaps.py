@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from muster.definition.v1 import audience_pb2, definition_pb2
 from pyroaring import BitMap
 
 from services.evaluator.bitmaps import bitmap_of_bits
+from services.evaluator.engine import compile_definition
+from services.evaluator.population import Population
 
 
 def check(numbers: list[int], size: int) -> None:
@@ -35,3 +38,17 @@ def test_a_container_is_a_list_or_bits(held: int, first: int) -> None:
 def test_nobody_is_in_a_row_without_bits() -> None:
     check([], 0)
     check([], 70_000)
+
+
+@pytest.mark.parametrize("members", [0, 1, 40, 60, 100, 3_000])
+def test_the_members_in_a_partition_are_the_same_by_numbers_and_by_bits(members: int) -> None:
+    population = Population(7, 3, 0)
+    ordinals, _ = population.people.take(np.arange(1, 3_001))
+    chosen = np.sort(np.random.default_rng(members).choice(ordinals, members, replace=False))
+    population.engine.add_activity(1, chosen)
+    everyone = definition_pb2.Definition(root=definition_pb2.Node(everyone=definition_pb2.Everyone()))
+    compiled = compile_definition(everyone, workspaces={1: [1]}, workspace_ids=[1], look_back_ms=86_400_000)
+    population.engine.activate(9, compiled)
+    population.audiences[9] = audience_pb2.Audience(audience_id=9)
+    expected = {part: BitMap(population.people.locals_of(chosen[chosen % 3 == part]).tolist()) for part in range(3)}
+    assert population.members_by_partition(9, range(3)) == expected
