@@ -17,7 +17,7 @@ from services.ingest.answers import basic_credentials, code_of, errors_of, json_
 from services.ingest.bodies import body_of
 from services.ingest.domain.limits import SEGMENT_MESSAGE_MAX_BYTES, SEGMENT_REQUEST_MAX_BYTES
 from services.ingest.domain.reading import Malformed
-from services.ingest.domain.segment import TYPES
+from services.ingest.domain.segment import TYPES, take_no_claims
 from services.ingest.domain.segment_reading import BATCH, read, write_key_of
 from services.ingest.inputs import Input, Inputs
 from services.ingest.intake import Intake
@@ -58,10 +58,13 @@ class SegmentApi:
         type_ = _PATHS[request.url.path.rpartition("/")[2]]
         try:
             body = await body_of(request, limit=SEGMENT_REQUEST_MAX_BYTES if type_ == BATCH else SEGMENT_MESSAGE_MAX_BYTES)
-            input = self._authenticate(request, body)
+            input, is_proven = self._authenticate(request, body)
             self._intake.check(input, nbytes=len(body))
             now_ms = self._clock.now_ms()
             reading = await self._intake.read(input, len(body), lambda: read(body, type_, platform=input.platform, now_ms=now_ms))
+            if not is_proven:
+                for batch in reading.batches:
+                    take_no_claims(batch)
             if reading.batches:
                 await self._intake.submit(input, reading.batches, nbytes=len(body))
         except ClientDisconnect:
@@ -90,11 +93,12 @@ class SegmentApi:
         here = {"apiKey": input.api_key, "apiHost": f"{request.url.netloc}/v1", "protocol": protocol}
         return json_answer({"integrations": {"Segment.io": here}}, 200, {"Cache-Control": "no-store"})
 
-    def _authenticate(self, request: Request, body: bytes) -> Input:
+    def _authenticate(self, request: Request, body: bytes) -> tuple[Input, bool]:
+        """The input, and whether its secret was given too."""
         key, secret = basic_credentials(request) or (write_key_of(body), "")
         if not key:
             raise unauthorized("Send the write key as the user name of Basic authentication, or as `writeKey` in the body.")
-        return self._inputs.authenticated(key, secret) if secret else self._inputs.of_write_key(key)
+        return (self._inputs.authenticated(key, secret), True) if secret else (self._inputs.of_write_key(key), False)
 
 
 def _refused(error: PermissionDenied | ResourceExhausted | Unavailable) -> Response:

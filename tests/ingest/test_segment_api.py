@@ -86,6 +86,19 @@ async def test_the_people_are_those_of_the_events_api(site: httpx2.AsyncClient, 
     assert len({event.mpid for event in told.events}) == 1
 
 
+async def test_two_customers_become_one_by_an_alias_of_somebody_who_has_the_secret(site: httpx2.AsyncClient, bus: Bus) -> None:
+    for name in ("old", "new"):
+        await post(site, "/v1/track", {"userId": name, "event": name})
+    alias = {"userId": "new", "previousId": "old"}
+    # The key alone is public: whoever reads it must not be able to do that.
+    for secret, are_one in (("", False), ("its secret", True)):
+        assert (await post(site, "/v1/alias", alias, secret=secret)).status_code == 200
+        for name in ("old", "new"):
+            await post(site, "/v1/track", {"userId": name, "event": f"{name} after {bool(secret)}"})
+        mpids = {event.name: event.mpid for event in (await read_stream(bus)).events}
+        assert (mpids[f"old after {bool(secret)}"] == mpids[f"new after {bool(secret)}"]) is are_one
+
+
 async def test_the_key_alone_sends_only_where_the_input_says_so(site: httpx2.AsyncClient, service: Service, bus: Bus) -> None:
     # Of another input, the key needs its secret.
     assert (await post(site, "/v1/track", TRACK, KEY)).status_code == 403

@@ -49,8 +49,8 @@ async def test_each_call_of_the_client_is_understood(site: Service, bus: Bus, pa
         sender.page("c-1", name="Home", properties={"path": "/"})
         sender.screen("c-1", name="Basket")
         sender.group("c-1", "g-1", {"name": "Acme"})
-        sender.track("c-0", "Wandered")
-        sender.alias("c-0", "c-1")
+        sender.track(anonymous_id="a-9", event="Wandered")
+        sender.alias("a-9", "c-1")
         sender.track(anonymous_id="a-1", event="Returned", context={"traits": {"plan": "platinum"}})
         sender.shutdown()
 
@@ -75,7 +75,7 @@ async def test_each_call_of_the_client_is_understood(site: Service, bus: Bus, pa
     assert stated["plan"].string_value == "platinum"
     assert stated["born"].string_value.startswith("2000-01-02")
     added = {(identity.type, identity.value) for change in told.changes for identity in change.added_identities}
-    assert {(2, "c-1"), (2, "c-0"), (8, "ann@example.com"), (51, "a-1")} <= added
+    assert {(2, "c-1"), (51, "a-9"), (8, "ann@example.com"), (51, "a-1")} <= added
 
 
 async def test_the_client_is_told_what_is_wrong_and_does_not_try_for_ever(site: Service, bus: Bus) -> None:

@@ -10,6 +10,7 @@ import pytest
 from services.ingest.domain.limits import SEGMENT_MESSAGE_MAX_BYTES, SEGMENT_MESSAGES_MAX
 from services.ingest.domain.model import Attribution, Batch, Device, EventType, IdentityType
 from services.ingest.domain.reading import Malformed
+from services.ingest.domain.segment import take_no_claims
 from services.ingest.domain.segment_reading import read, write_key_of
 
 NOW = 1_800_000_000_000  # 2027-01-15T08:00:00Z
@@ -100,6 +101,8 @@ def test_an_alias_names_both_in_one_batch() -> None:
     assert named(told) == [(CUSTOMER, "u")]
     assert [(one.type, one.value) for one in told.claims] == [(CUSTOMER, "old"), (STAMP, "old")]
     assert good("track", event="e").claims == []
+    take_no_claims(told)
+    assert (named(told), told.claims) == ([(CUSTOMER, "u"), (STAMP, "old")], [])
     # As analytics.js sends it: the id before was the anonymous one.
     assert named(good("alias", previousId="a-1", anonymousId="a-1")) == [(CUSTOMER, "u"), (STAMP, "a-1")]
 

@@ -71,6 +71,13 @@ def batch_of(sent: WireMessage, type_: str, shared: WireShared, platform: str, n
     )
 
 
+def take_no_claims(batch: Batch) -> None:
+    """Let an alias count for no more than what a device says: a key that anybody can read makes no two customers one."""
+    devices = [identity for identity in batch.claims if identities.names_a_device(identity.type)]
+    batch.identities = identities.by_strength([*batch.identities, *devices])
+    batch.claims = []
+
+
 # --- when it was
 
 
