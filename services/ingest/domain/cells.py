@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.ingest.domain.limits import LIST_MAX, NUMBER_MAX_EXPONENT, VALUE_MAX
+from services.ingest.domain.limits import ENTRY_MAX, LIST_MAX, NUMBER_MAX_EXPONENT, VALUE_MAX
 from services.ingest.domain.model import Faults, Reason
 from services.ingest.domain.table import Array, Cells, Flags, Ints, Kind, TableFaults
 from services.ingest.domain.values import attributes_of, bad_character, encode, is_number
@@ -231,8 +231,8 @@ def _lists(column: Array, name: str, faults: TableFaults) -> Array:
     faults.add(rows, name, said, Reason.TOO_MANY)
     entries = column.flatten()
     _check_entries(column, pc.is_null(entries), name, "must be text: a list holds texts only", Reason.WRONG_TYPE, faults)
-    too_long = pc.greater(pc.utf8_length(entries), VALUE_MAX)
-    _check_entries(column, too_long, name, f"is longer than {VALUE_MAX} characters", Reason.TOO_LONG, faults)
+    too_long = pc.greater(pc.utf8_length(entries), ENTRY_MAX)
+    _check_entries(column, too_long, name, f"is longer than {ENTRY_MAX} characters", Reason.TOO_LONG, faults)
     _check_entries(column, pc.match_substring(entries, "\0"), name, NUL, Reason.BAD_CHARACTER, faults)
     return column
 
