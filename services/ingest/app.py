@@ -31,6 +31,7 @@ from services.ingest.live import Views
 from services.ingest.people import People
 from services.ingest.rates import Rates
 from services.ingest.resolver import Resolver
+from services.ingest.seen import Seen
 from services.ingest.settings import IngestSettings
 from services.ingest.store import Store
 
@@ -71,16 +72,17 @@ def add_parts(app: App, settings: IngestSettings, clock: Clock) -> GrpcServer:
     relay = app.add(Relay(database, tables.outbox, bus))
     store = Store(database)
     inputs = app.add(Inputs(bus, service=settings.service))
+    seen = Seen(store, clock, window_hours=settings.dedupe_hours)
     views = Views(clock)
     resolver = Resolver(store, inputs.rules_of, cache_size=settings.identity_cache)
     outbox = Outbox(tables.outbox)
-    intake = app.add(Intake(settings, store, resolver, inputs.rules_of, outbox, relay, bus, Rates(clock), views, clock))
+    intake = app.add(Intake(settings, store, seen, resolver, inputs.rules_of, outbox, relay, bus, Rates(clock), views, clock))
     erasures = app.add(Erasures(settings, store, resolver, outbox, relay, bus, clock))
     app.add(Consumer(bus, ERASURES, "ingest-erasures", erasures.handle, service=settings.service))
     lines = app.add(Lines(settings))
     exports = Exports(store, lines.evaluator, lines.forwarder, Tokens.from_settings(settings, clock), clock)
     people = People(settings, store, resolver, outbox, relay, clock)
-    app.add(Housekeeping(store, inputs, clock))
+    app.add(Housekeeping(seen))
     app.add(HttpServer(settings, EventsApi(inputs, intake, store, bus, clock)))
     server = app.add(GrpcServer(settings, clock))
     server.add(pb_grpc.add_IngestServiceServicer_to_server, IngestApi(inputs, intake, views, clock), "muster.ingest.v1.IngestService")

@@ -1,29 +1,24 @@
-"""Forgets what was sent before, once a repetition could not count any more: after the look-back and a day."""
+"""Keeps what was sent before: the sieves whole, and the database without what is too old."""
 
 from __future__ import annotations
 
 import asyncio
 
 from services.chassis import log as logs
-from services.chassis.clock import Clock
+from services.chassis.database import is_transient
 from services.chassis.errors import Unavailable
-from services.ingest.inputs import Inputs
-from services.ingest.store import Store
+from services.ingest.seen import Seen
 
 log = logs.get(__name__)
 
-_DAY_MS = 24 * 3600 * 1000
-_PAUSE_SECONDS = 600.0
-_PART = 5_000
+_PAUSE_SECONDS = 60.0
 
 
 class Housekeeping:
     """A part of the app."""
 
-    def __init__(self, store: Store, inputs: Inputs, clock: Clock) -> None:
-        self._store = store
-        self._inputs = inputs
-        self._clock = clock
+    def __init__(self, seen: Seen) -> None:
+        self._seen = seen
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
@@ -34,27 +29,16 @@ class Housekeeping:
         """The loop; ends after `stop`."""
         while not self._stopping.is_set():
             try:
+                await self._seen.keep()
+            except Exception as error:
+                if not (isinstance(error, Unavailable) or is_transient(error)):
+                    raise
+                log.warning("sent_ids_not_kept", error=repr(error))
+            try:
                 await asyncio.wait_for(self._stopping.wait(), _PAUSE_SECONDS)
             except TimeoutError:
-                try:
-                    await self.forget()
-                except Unavailable as error:
-                    log.warning("not_forgotten", error=repr(error))
+                continue
 
     async def stop(self) -> None:
         """End the loop."""
         self._stopping.set()
-
-    async def forget(self) -> int:
-        """How many keys were forgotten; in parts, so that requests go on meanwhile."""
-        before_ms = self._clock.now_ms() - (self._inputs.look_back_days + 1) * _DAY_MS
-        total = 0
-        while not self._stopping.is_set():
-            forgotten = await self._store.forget(before_ms=before_ms, limit=_PART)
-            total += forgotten
-            if forgotten < _PART:
-                break
-            await asyncio.sleep(0.05)
-        if total:
-            log.info("keys_forgotten", count=total)
-        return total

@@ -23,7 +23,6 @@ log = logs.get(__name__)
 _SUBJECTS = ("muster.definitions.*.input.*", "muster.definitions.*.account.*")
 # The copy is of this process, so is its consumer; the server forgets it some time after the process is gone.
 _INACTIVE_SECONDS = 300
-_LOOK_BACK_DAYS = 30
 _PLATFORMS = {
     account_pb2.PLATFORM_IOS: "iOS",
     account_pb2.PLATFORM_ANDROID: "Android",
@@ -78,7 +77,6 @@ class Inputs:
         self._consumer.pull = PullSubscription(bus, DEFINITIONS, name, filter_subjects=_SUBJECTS, inactive_seconds=_INACTIVE_SECONDS)
         self._by_id: dict[int, Input] = {}
         self._by_key: dict[str, Input] = {}
-        self._look_back_days: dict[int, int] = {}
         self._rules: dict[int, Rules] = {}
         self._complete = asyncio.Event()
 
@@ -86,11 +84,6 @@ class Inputs:
     def complete(self) -> bool:
         """Whether all that was told before the start is known."""
         return self._complete.is_set()
-
-    @property
-    def look_back_days(self) -> int:
-        """The longest look-back of any account, in days."""
-        return max(self._look_back_days.values(), default=_LOOK_BACK_DAYS)
 
     def rules_of(self, account_id: int) -> Rules:
         """Who is who in an account."""
@@ -151,7 +144,6 @@ class Inputs:
             except DecodeError as error:
                 raise Hopeless(f"not a DefinitionFact: {error}") from None
             if fact.HasField("account"):
-                self._look_back_days[fact.account_id] = fact.account.look_back_days or _LOOK_BACK_DAYS
                 self._rules[fact.account_id] = _rules_of(fact.account)
             elif fact.HasField("input"):
                 self._take(fact)

@@ -29,6 +29,7 @@ from services.ingest.inputs import Input
 from services.ingest.live import Views
 from services.ingest.rates import RateExceeded, Rates
 from services.ingest.resolver import Resolved, Resolver
+from services.ingest.seen import Seen
 from services.ingest.settings import IngestSettings
 from services.ingest.store import Store
 from services.ingest.table_facts import ResolvedTable, messages_of
@@ -118,6 +119,7 @@ class Intake:
         self,
         settings: IngestSettings,
         store: Store,
+        seen: Seen,
         resolver: Resolver,
         rules_of: RulesOf,
         outbox: Outbox,
@@ -129,6 +131,7 @@ class Intake:
     ) -> None:
         self._settings = settings
         self._store = store
+        self._seen = seen
         self._resolver = resolver
         self._rules_of = rules_of
         self._outbox = outbox
@@ -354,7 +357,7 @@ class Intake:
         tables = [
             table
             for waiting in taken
-            if waiting.table and (table := await not_sent_before(connection, self._store, waiting.input, waiting.table, now_ms))
+            if waiting.table and (table := await not_sent_before(connection, self._seen, waiting.input, waiting.table, now_ms))
         ]
         if not kept and not tables:
             return round_
@@ -379,7 +382,7 @@ class Intake:
 
     async def _not_sent_before(self, connection: AsyncConnection, taken: Sequence[_Waiting], now_ms: int) -> list[_Kept]:
         requests = [(waiting.input, batch, _request_key(waiting.input, batch)) for waiting in taken for batch in waiting.batches]
-        new = await self._store.remember(connection, (key for _, _, key in requests if key), now_ms=now_ms)
+        new = await self._seen.remember(connection, (key for _, _, key in requests if key), now_ms=now_ms)
         kept: list[_Kept] = []
         keys_of: list[list[bytes]] = []
         for input, batch, key in requests:
@@ -392,7 +395,7 @@ class Intake:
             ids = dedupe.event_ids(input.account_id, input.input_id, batch, keys)
             kept.append(_Kept(input, batch, [], _NOBODY, ids))
             keys_of.append(keys)
-        new = await self._store.remember(connection, (key for keys in keys_of for key in keys if key), now_ms=now_ms)
+        new = await self._seen.remember(connection, (key for keys in keys_of for key in keys if key), now_ms=now_ms)
         for one, keys in zip(kept, keys_of, strict=True):
             stay = []
             for place, key in enumerate(keys):

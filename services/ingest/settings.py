@@ -22,6 +22,9 @@ class IngestSettings(ServiceSettings):
         default=32 * 1024 * 1024, ge=1, description="How many bytes of requests may wait; a request that finds more is answered 429."
     )
     round_events: int = Field(default=4_000, ge=1, description="How many events are committed in one transaction, if so many wait.")
+    dedupe_hours: float = Field(
+        default=24, ge=1, le=24 * 200, description="For how long an id that was sent is known: what comes again within it counts once."
+    )
     publish_seconds: float = Field(
         default=10, gt=0, description="How long a request waits for JetStream's acknowledgement before it is answered 503."
     )

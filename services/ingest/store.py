@@ -14,10 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.chassis.database import Database, add_up, insert_ignore, upsert
 from services.ingest.domain.model import Identity
 from services.ingest.domain.resolution import Held, Merge
-from services.ingest.tables import erasures, identities, merged, merges, receipts, revisions, seen
+from services.ingest.tables import erasures, identities, merged, merges, receipts, revisions, sent
 
 # A statement that looks for more at once takes longer for each, and PostgreSQL has bounds.
 _PARAMETERS = 1_000
+_FORGOTTEN = 5_000
 # How many locks the people of an account share, on PostgreSQL.
 _PEOPLE_LOCKS = 64
 
@@ -28,10 +29,9 @@ _SQLITE_OWNERS = text(
     "LEFT JOIN merged ON merged.account_id = identities.account_id AND merged.mpid = identities.mpid "
     "WHERE key IN (SELECT substr(:keys, at, 16) FROM place)"
 )
-_SQLITE_REMEMBER = text(
+_SQLITE_ENTER = text(
     "WITH RECURSIVE place(at) AS (SELECT 1 UNION ALL SELECT at + 16 FROM place WHERE at + 16 < length(:keys)) "
-    "INSERT INTO seen (key, seen_time) SELECT substr(:keys, at, 16), :seen_time FROM place WHERE true "
-    "ON CONFLICT DO NOTHING RETURNING key"
+    "INSERT INTO sent (span, key) SELECT :span, substr(:keys, at, 16) FROM place WHERE true ON CONFLICT DO NOTHING RETURNING key"
 )
 
 T = TypeVar("T")
@@ -77,23 +77,41 @@ class Store:
 
     # --- what was sent before
 
-    async def remember(self, connection: AsyncConnection, keys: Iterable[bytes], *, now_ms: int) -> set[bytes]:
-        """Which of these keys were not known; from now on they are. Waits for another transaction that brings the same."""
-        # In one order everywhere, so that no two transactions wait for each other.
-        ordered = sorted(set(keys))
-        if not ordered:
+    async def enter(self, connection: AsyncConnection, span: int, keys: Sequence[bytes]) -> set[bytes]:
+        """Which of these keys, in their order, were not entered in a span; now they are. Waits for who enters the same."""
+        if not keys:
             return set()
         if self.database.is_sqlite:
-            return set((await connection.execute(_SQLITE_REMEMBER, {"keys": b"".join(ordered), "seen_time": now_ms})).scalars())
-        rows = [{"key": key, "seen_time": now_ms} for key in ordered]
-        statement = insert_ignore(seen, keys=["key"]).returning(seen.c.key)
-        return set((await connection.execute(statement, rows)).scalars())
+            return set((await connection.execute(_SQLITE_ENTER, {"keys": b"".join(keys), "span": span})).scalars())
+        statement = insert_ignore(sent, keys=["span", "key"]).returning(sent.c.key)
+        return set((await connection.execute(statement, [{"span": span, "key": key} for key in keys])).scalars())
 
-    async def forget(self, *, before_ms: int, limit: int) -> int:
-        """Forget up to `limit` keys that came before an instant; returns how many."""
-        oldest = select(seen.c.key).where(seen.c.seen_time < before_ms).order_by(seen.c.seen_time).limit(limit)
-        async with self.database.transaction() as connection:
-            return (await connection.execute(delete(seen).where(seen.c.key.in_(oldest)))).rowcount
+    async def entered(self, connection: AsyncConnection, spans: Sequence[int], keys: Sequence[bytes]) -> set[bytes]:
+        """Which of these keys were entered in one of the spans."""
+        found: set[bytes] = set()
+        for part in _parts(keys, _PARAMETERS):
+            query = select(sent.c.key).where(sent.c.span.in_(spans), sent.c.key.in_(part))
+            found.update(bytes(key) for key in await connection.scalars(query))
+        return found
+
+    async def entered_in(self, span: int, *, after: bytes, limit: int) -> list[bytes]:
+        """Up to so many keys of a span, in their order, after that one."""
+        query = select(sent.c.key).where(sent.c.span == span, sent.c.key > after).order_by(sent.c.key).limit(limit)
+        async with self.database.read() as connection:
+            return [bytes(key) for key in await connection.scalars(query)]
+
+    async def forget(self, *, before: int) -> int:
+        """Forget the keys of all spans before that one, in parts, so that others go on meanwhile; returns how many."""
+        forgotten = 0
+        while True:
+            async with self.database.transaction() as connection:
+                span = await connection.scalar(select(func.min(sent.c.span)))
+                if span is None or span >= before:
+                    return forgotten
+                of_span = sent.c.span == span
+                end = await connection.scalar(select(sent.c.key).where(of_span).order_by(sent.c.key).offset(_FORGOTTEN).limit(1))
+                gone = delete(sent).where(of_span) if end is None else delete(sent).where(of_span, sent.c.key < end)
+                forgotten += (await connection.execute(gone)).rowcount
 
     # --- who is who
 
@@ -113,7 +131,7 @@ class Store:
     ) -> dict[bytes, int]:
         """Enter identities with their MPIDs. Returns those that another transaction entered first, with the MPIDs that they have."""
         rows = []
-        # In one order everywhere, as in `remember`.
+        # In one order everywhere, so that no two transactions wait for each other.
         for key, mpid in sorted(added.items()):
             identity = named[key]
             rows.append((key, account_id, mpid, int(identity.type), identity.value, now_ms))

@@ -15,7 +15,7 @@ from services.ingest.domain.model import Batch, Context, Identity
 from services.ingest.domain.resolution import Person
 from services.ingest.domain.table import Flags, Ints, Table
 from services.ingest.inputs import Input
-from services.ingest.store import Store
+from services.ingest.seen import Seen
 from services.ingest.table_facts import ResolvedTable
 
 _NOWHERE = Context()
@@ -84,17 +84,17 @@ class KeptTable:
         return ResolvedTable(self.input, self.table, self._mpids[self.table.person_of], self.event_ids, self.stay, told)
 
 
-async def not_sent_before(connection: AsyncConnection, store: Store, input: Input, table: Table, now_ms: int) -> KeptTable | None:
+async def not_sent_before(connection: AsyncConnection, seen: Seen, input: Input, table: Table, now_ms: int) -> KeptTable | None:
     """What of a table counts; None: nothing. From now on it is known as sent."""
     if table.request_id:
         key = dedupe.request_key(input.account_id, input.input_id, table.request_id)
-        if not await store.remember(connection, [key], now_ms=now_ms):
+        if not await seen.remember(connection, [key], now_ms=now_ms):
             return None
     event_ids = dedupe.row_ids(input.account_id, input.input_id, table.request_id, table.size)[table.rows]
     stay = np.ones(len(table.rows), np.bool_)
     if table.message_ids is not None:
         sent = dedupe.message_keys_of(input.account_id, input.input_id, table.message_ids.to_pylist())
-        new = await store.remember(connection, (key for key in sent if key), now_ms=now_ms)
+        new = await seen.remember(connection, (key for key in sent if key), now_ms=now_ms)
         for row, key in enumerate(sent):
             if key:
                 # Twice in one table, the first counts.

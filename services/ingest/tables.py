@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, LargeBinary, SmallInteger, Table, Text
+from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, SmallInteger, Table, Text
 
 from services.chassis.database import id_column, ms_column, new_metadata
 from services.chassis.outbox import outbox_table
@@ -95,13 +95,12 @@ receipts = Table(
     ms_column("create_time"),
 )
 
-# The keys of `domain.dedupe`, kept for the look-back and a day more.
-seen = Table(
-    "seen",
+# The keys of `domain.dedupe`, by the ten minutes in which they came (`seen.py`).
+sent = Table(
+    "sent",
     metadata,
+    Column("span", Integer, primary_key=True, autoincrement=False),
     Column("key", LargeBinary(16), primary_key=True),
-    ms_column("seen_time"),
-    Index(None, "seen_time"),
     sqlite_with_rowid=False,
 )
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Iterable
+from hashlib import blake2b
 from pathlib import Path
 
+import pytest
+from sqlalchemy import func, select
+
 import services.ingest
+import services.ingest.store
 from services.chassis.bus import Bus
 from services.chassis.database import Database
 from services.chassis.migrations import difference, migrate
 from services.ingest import tables
 from services.ingest.domain.dedupe import event_ids, message_key, message_keys, request_key
 from services.ingest.domain.model import Batch, Context, Event
-from services.ingest.housekeeping import Housekeeping
-from services.ingest.inputs import Inputs
+from services.ingest.domain.sieve import Sieve
+from services.ingest.seen import SPAN_MS, Seen
 from services.ingest.store import Store
 from tests.fakes.clock import ManualClock
 from tests.ingest.conftest import Serve, Service, batch, custom, read_stream, tell_input
@@ -96,18 +103,84 @@ def test_an_event_keeps_its_number_when_it_is_sent_again() -> None:
     assert request_key(1, 1, "x") != message_key(1, 1, "x")
 
 
-async def test_what_was_sent_is_forgotten_after_the_look_back_and_a_day(database: Database, bus: Bus) -> None:
+def key(number: int) -> bytes:
+    return blake2b(str(number).encode(), digest_size=16).digest()
+
+
+async def remembered(seen: Seen, store: Store, numbers: Iterable[int], now_ms: int) -> set[int]:
+    keys = {key(number): number for number in numbers}
+    async with store.database.transaction() as connection:
+        return {keys[one] for one in await seen.remember(connection, keys, now_ms=now_ms)}
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_an_id_is_known_for_the_window_whatever_the_sieves_hold(database: Database, seed: int) -> None:
+    await migrate(database, MIGRATIONS)
+    drawn, store, clock, window = random.Random(seed), Store(database), ManualClock(), 2
+    seen = Seen(store, clock, window_hours=window)
+    entered: dict[int, int] = {}
+    for _ in range(60):
+        await clock.advance(drawn.choice([0, 5, 30, 300, 599, 601, 4000]))
+        now_ms = clock.now_ms()
+        span, numbers = now_ms // SPAN_MS, drawn.sample(range(150), 20)
+        expected = {number for number in numbers if entered.get(number, -1) < span - window * 6}
+        assert await remembered(seen, store, numbers, now_ms) == expected
+        entered |= dict.fromkeys(numbers, span)
+        match drawn.randrange(6):
+            case 0:
+                # A start, in which nothing is held yet.
+                seen = Seen(store, clock, window_hours=window)
+            case 1 | 2:
+                await seen.keep()
+
+
+async def test_what_is_too_old_goes_from_the_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services.ingest.store, "_FORGOTTEN", 3)
     await migrate(database, MIGRATIONS)
     store, clock = Store(database), ManualClock()
-    async with database.transaction() as connection:
-        await store.remember(connection, [b"0123456789abcdef"], now_ms=clock.now_ms())
-    housekeeping = Housekeeping(store, Inputs(bus, service="ingest"), clock)
-    await clock.advance(31 * 24 * 3600)
-    assert await housekeeping.forget() == 0
-    await clock.advance(1)
-    assert await housekeeping.forget() == 1
-    async with database.transaction() as connection:
-        assert await store.remember(connection, [b"0123456789abcdef"], now_ms=clock.now_ms()) == {b"0123456789abcdef"}
+    await clock.advance(120)  # where nothing is entered in the span before as well
+    seen = Seen(store, clock, window_hours=1)
+    await remembered(seen, store, range(10), clock.now_ms())
+    await clock.advance(3600)
+    await remembered(seen, store, range(5, 12), clock.now_ms())
+    await seen.keep()
+    assert await counted(store) == 17
+    await clock.advance(600)
+    await seen.keep()
+    assert await counted(store) == 7
+    assert await remembered(seen, store, range(12), clock.now_ms()) == set(range(5))
+
+
+async def counted(store: Store) -> int:
+    async with store.database.read() as connection:
+        return int(await connection.scalar(select(func.count()).select_from(tables.sent)) or 0)
+
+
+async def test_a_repetition_at_the_edge_of_two_spans_is_noticed_by_another_process(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    await database.start()
+    await migrate(database, MIGRATIONS)
+    store, clock = Store(database), ManualClock()
+    one, other = Seen(store, clock, window_hours=1), Seen(store, clock, window_hours=1)
+    edge_ms = (clock.now_ms() // SPAN_MS + 1) * SPAN_MS
+    async with database.transaction() as slow:
+        assert await one.remember(slow, [key(1)], now_ms=edge_ms - 1) == {key(1)}
+        # It has not committed yet: the other one, a moment later, waits for it.
+        waiting = asyncio.create_task(remembered(other, store, [1, 2], edge_ms + 1))
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+    assert await waiting == {2}
+    await database.stop()
+
+
+def test_a_sieve_never_forgets_and_is_seldom_wrong() -> None:
+    sieve = Sieve(10_000)
+    sieve.add([key(number) for number in range(10_000)])
+    assert sieve.holds([key(number) for number in range(10_000)]).all()
+    assert sieve.holds([key(number) for number in range(10_000, 30_000)]).mean() < 0.02
+    assert not sieve.is_full
+    sieve.add([key(number) for number in range(30_000, 40_000)])
+    assert sieve.is_full
 
 
 async def test_the_migrations_make_the_tables(database: Database) -> None:

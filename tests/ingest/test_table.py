@@ -416,7 +416,7 @@ BAD_TABLES: list[tuple[str, dict[str, Any], dict[str, str]]] = [
         {"rows[0].user_attributes": "TOO_MANY"},
     ),
     ("a large row", {"mpid": [1], **{f"user_attributes.{n}": ["x" * 4000] for n in range(40)}}, {"rows[0]": "TOO_LARGE"}),
-    ("a large list", {"mpid": [1, 2], "user_attributes.a": [["x" * 4000] * 40, ["x"]]}, {"rows[0]": "TOO_LARGE"}),
+    ("a large list", {"mpid": [1, 2], "user_attributes.a": [["x" * 500] * 400, ["x"]]}, {"rows[0]": "TOO_LARGE"}),
     (
         "a row that is large once it is JSON",
         {"mpid": [1], "event_name": ["x"], **{f"attributes.{n}": ["\1" * 4000] for n in range(6)}},
