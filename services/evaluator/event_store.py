@@ -254,22 +254,27 @@ class EventStore:
             parameters={"account": account_id, "kinds": _VALUES},
         ).result_rows
         for workspace_id, kind, chosen in _together(names):
-            columns = self._client.query(
+            # Rows come in the table's own order, so the latest of each person is found without a state for everybody.
+            latest = (
                 "SELECT transform(attribute, {names:Array(String)}, range(length({names:Array(String)})), 0) AS which, mpid, "
-                "tupleElement(argMax(tuple(value), (time_ms, sequence, position)), 1), max(time_ms) "
-                f"{self._of_workspace('attributes', account_id)} AND kind = {{kind:String}} "
-                "AND attribute IN {names:Array(String)} GROUP BY attribute, mpid ORDER BY which",
-                parameters={"account": account_id, "workspace": workspace_id, "kind": kind, "names": chosen},
-                column_oriented=True,
-            ).result_columns
-            which, mpids, times = (np.array(columns[place], np.int64) for place in (0, 1, 3)) if columns else (np.empty(0, np.int64),) * 3
-            bounds = np.searchsorted(which, np.arange(len(chosen) + 1)).tolist()
+                f"toLowCardinality(value) AS value, time_ms {self._of_workspace('attributes', account_id)} AND kind = {{kind:String}} "
+                "AND attribute IN {names:Array(String)} "
+                "ORDER BY attribute, mpid, time_ms DESC, sequence DESC, position DESC LIMIT 1 BY attribute, mpid"
+            )
+            parameters = {"account": account_id, "workspace": workspace_id, "kind": kind, "names": chosen}
+            parts: list[tuple[NDArray[np.int64], ...]] = [(np.empty(0, np.int64),) * 3]
+            texts: list[str | None] = []
+            with self._client.query_column_block_stream(latest, parameters=parameters) as blocks:
+                for which, mpids, values, times in blocks:
+                    parts.append((np.array(which, np.int64), np.array(mpids, np.int64), np.array(times, np.int64)))
+                    texts += values
+            numbers, people, instants = (np.concatenate(column) for column in zip(*parts, strict=True))
+            bounds = np.searchsorted(numbers, np.arange(len(chosen) + 1)).tolist()
             for attribute, start, end in zip(chosen, bounds, bounds[1:], strict=False):
-                texts = columns[2][start:end]
-                read = {text: None if text is None else value_from(text) for text in set(texts)}  # equal values are one object
-                values = [read[text] for text in texts]
+                own = texts[start:end]
+                read = {text: None if text is None else value_from(text) for text in set(own)}  # equal values are one object
                 property_ = Property(PropertyKind(kind), attribute) if kind else attribute
-                yield workspace_id, property_, mpids[start:end], values, times[start:end]
+                yield workspace_id, property_, people[start:end], [read[text] for text in own], instants[start:end]
 
     # --- one person
 

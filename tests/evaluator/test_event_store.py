@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 
 import numpy as np
@@ -127,14 +127,17 @@ def test_thousands_of_attributes_are_read_back_by_a_few_queries(store: EventStor
     rows += [AttributeRow(9, "attribute 7", 3, 100, None, 1, 1), AttributeRow(8, "model", 1, 100, "X", 1, 1, "device")]
     store.insert(27, columns([], [], []), rows)
     asked = 0
-    query = store._client.query
 
-    def counting(*args: object, **options: object) -> object:
-        nonlocal asked
-        asked += 1
-        return query(*args, **options)
+    def counted(query: Callable[..., object]) -> Callable[..., object]:
+        def counting(*args: object, **options: object) -> object:
+            nonlocal asked
+            asked += 1
+            return query(*args, **options)
 
-    monkeypatch.setattr(store._client, "query", counting)
+        return counting
+
+    for name in ("query", "query_column_block_stream"):
+        monkeypatch.setattr(store._client, name, counted(getattr(store._client, name)))
     found = {
         (workspace, attribute): dict(zip(mpids.tolist(), zip(values, times.tolist(), strict=True), strict=True))
         for workspace, attribute, mpids, values, times in store.attributes(27)

@@ -120,11 +120,10 @@ SELECT workspace_id, kind, attribute, count()
 -- {kind} = ''
 -- {names} = ['plan']
 -- {workspace} = 71
-SELECT transform(attribute, {names:Array(String)}, range(length({names:Array(String)})), 0) AS which, mpid, tupleElement(argMax(tuple(value), (time_ms, sequence, position)), 1), max(time_ms)
+SELECT transform(attribute, {names:Array(String)}, range(length({names:Array(String)})), 0) AS which, mpid, toLowCardinality(value) AS value, time_ms
   FROM audiences.attributes
   WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND workspace_id = {workspace:Int64} AND kind = {kind:String} AND attribute IN {names:Array(String)}
-  GROUP BY attribute, mpid
-  ORDER BY which;
+  ORDER BY attribute, mpid, time_ms DESC, sequence DESC, position DESC LIMIT 1 BY attribute, mpid;
 
 -- told_of
 -- {account} = 7
