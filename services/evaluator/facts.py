@@ -42,6 +42,8 @@ def membership_messages(
         some: Sequence[Part] = parts.by_audience.get(audience_id, [])
         if audience_id in turn.ended:
             some = _parts_of_ended(population, turn, audience_id, some, whole)
+        if turn.gone:
+            some = [_difference(part) for part in some]
         sections = [section for part in some for section in _sections(population, audience_id, part, rounds, receive_time_ms)]
         if not sections and not whole:
             continue
@@ -71,6 +73,13 @@ def _parts_of_ended(population: Population, turn: Turn, audience_id: int, parts:
     changed = {part.partition for part in parts}
     told = {partition for audience, partition in population.rounds if audience == audience_id}
     return sorted([*parts, *(Part(partition, b"", b"") for partition in told - changed)])
+
+
+def _difference(part: Part) -> Part:
+    """Somebody who ended and came back in the turn, with another number, is one person to whoever is told."""
+    added, dropped = np.frombuffer(part.added, "<i8"), np.frombuffer(part.dropped, "<i8")
+    back = np.intersect1d(added, dropped)
+    return Part(part.partition, *(side[~np.isin(side, back)].tobytes() for side in (added, dropped)))
 
 
 class _Section(NamedTuple):

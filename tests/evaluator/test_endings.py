@@ -140,6 +140,26 @@ async def receipts(home: Home, count: int) -> bool:
     return len(await receipts_of(home)) == count
 
 
+async def test_of_somebody_who_is_deleted_and_comes_back_in_one_round_only_a_difference_is_told(home: Home, clock: ManualClock) -> None:
+    now = clock.now_ms()
+    await audiences(home)
+    async with home.evaluator():
+        await home.world.events([Happening(ANNA, now), Happening(BEN, now)])
+        await home.until(lambda: are(home, set(), {ANNA, BEN}))
+    await home.world.delete(ANNA, now)
+    await home.world.events([Happening(ANNA, now), Happening(CARL, now)])
+    async with home.evaluator() as evaluator:  # which takes both in one round
+        await home.until(lambda: are(home, set(), {ANNA, BEN, CARL}))
+        told = [part for one in home.follower.messages if one.audience_id == 2 for part in one.partitions]
+        assert [mpid for part in told for mpid in part.added].count(ANNA) == 1, "whoever follows knows them by their MPID only"
+        assert [mpid for part in told for mpid in part.dropped] == []
+        assert await members(evaluator, 2) == {ANNA, BEN, CARL}
+    async with home.evaluator() as evaluator:
+        assert await members(evaluator, 2) == {ANNA, BEN, CARL}
+        await home.world.delete(ANNA, now)
+        await home.until(lambda: are(home, set(), {BEN, CARL}))
+
+
 async def test_a_crash_at_a_merge_loses_and_doubles_nothing(home: Home, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
     now = clock.now_ms()
     await audiences(home)
