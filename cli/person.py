@@ -16,7 +16,7 @@ from muster.ingest.v1 import ingest_service_pb2 as pb
 
 from cli.client import Muster
 from cli.faults import CliFault, bad_input
-from cli.output import AccountOption, JsonOption, as_dict, count, fields, note, print_json, table, when, word
+from cli.output import AccountOption, JsonOption, as_dict, console, count, fields, note, print_json, table, when, word
 from cli.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Who is who, and the rights of people.")
@@ -179,16 +179,13 @@ def _show_erasures(found: Sequence[pb.Erasure], as_json: bool) -> None:
     if as_json:
         print_json({"erasures": [as_dict(erasure) for erasure in found]})
         return
-    rows = []
     for erasure in found:
-        name = (erasure.erasure_id, when(erasure.create_time_ms), erasure.mpid)
-        for receipt in erasure.receipts:
-            rows.append((*name, receipt.service, count(receipt.removed), ", ".join(receipt.places), when(receipt.time_ms)))
-            name = ("", "", "")  # type: ignore[assignment]
-        for service in erasure.waiting_for:
-            rows.append((*name, service, "", "waiting", ""))
-            name = ("", "", "")  # type: ignore[assignment]
-    table(["erasure", "asked for", "person", "service", "records", "where", "done"], rows, right=["erasure", "person", "records"])
+        done = f"done {when(erasure.finish_time_ms)}" if erasure.finish_time_ms else f"waits for {' and '.join(erasure.waiting_for)}"
+        console.print(f"[bold]erasure {erasure.erasure_id}[/] of {erasure.mpid}, asked for {when(erasure.create_time_ms)}, {done}")
+        rows = [(one.service, count(one.removed), ", ".join(one.places), when(one.time_ms)) for one in erasure.receipts]
+        table(["service", "records", "where", "done"], rows, right=["records"], empty="No receipt yet.")
+    if not found:
+        console.print("None.")
 
 
 def _show(muster: Muster, mpid: int, as_json: bool) -> None:
