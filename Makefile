@@ -24,11 +24,12 @@ test: ## all tests (ARGS="-k webhook" for some)
 	@tools/setup dev
 	@$(PYTHON) -m pytest tests --ignore=tests/bench -n $(WORKERS) --dist loadfile $(ARGS)
 
-soak: ## the engine under long random histories (EXAMPLES=1000), the readers under random bodies (BODIES=1000000); SEED= to run one again
+soak: ## the engine under long random histories (EXAMPLES=1000), the readers under random bodies (BODIES=1000000), ingest killed amid 100,000 requests; SEED=
 	@tools/setup dev
 	@MUSTER_EXACTNESS_SEED=$(SEED) MUSTER_EXACTNESS_EXAMPLES=$(or $(EXAMPLES),1000) \
 	 $(PYTHON) -m pytest tests/evaluator/engine/test_exactness.py $(ARGS)
 	@MUSTER_FUZZ_SEED=$(SEED) MUSTER_FUZZ_BODIES=$(or $(BODIES),1000000) $(PYTHON) -m pytest tests/ingest/test_fuzz.py $(ARGS)
+	@MUSTER_KILL_REQUESTS=100000 $(PYTHON) -m pytest tests/ingest/test_recovery.py -k amid_requests --timeout=3600 $(ARGS)
 
 lint: ## style, types, layers and contracts
 	@tools/setup dev

@@ -7,11 +7,13 @@ import os
 import signal
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
+import httpx2
 import pytest
 
 from services.chassis.bus import Bus
@@ -147,6 +149,49 @@ async def test_a_process_killed_again_and_again_under_load_loses_nothing_and_dou
     for event in told.events:
         people.setdefault(int(event.name[:3]) % 7, set()).add(event.mpid)
     assert all(len(mpids) == 1 for mpids in people.values())
+    await service.http.aclose()
+
+
+async def test_killed_amid_requests_what_was_answered_202_is_there_once_and_what_was_refused_nowhere(
+    start_process: Callable[..., Process], bus: Bus
+) -> None:
+    requests, kills = int(os.environ.get("MUSTER_KILL_REQUESTS", "1500")), 3
+    await tell_input(bus)
+    process = start_process()
+    service = Service(process.settings)
+    await service.until_serving()
+    status: dict[int, int] = {}
+    numbers, serving = iter(range(requests)), asyncio.Event()
+    serving.set()
+
+    async def send() -> None:
+        # Nobody sends again: what had no answer may be there or not.
+        for number in numbers:
+            await serving.wait()
+            event = custom(f"{number:06}" if number % 10 else "")
+            try:
+                status[number] = (await service.events(batch(f"c-{number % 100}", event))).status_code
+            except httpx2.TransportError:
+                status[number] = 0
+
+    senders = [asyncio.create_task(send()) for _ in range(16)]
+    for kill in range(1, kills + 1):
+        await until(lambda: len(status) >= requests * kill // (kills + 1), 600)  # noqa: B023 - called before the next turn
+        process.kill()
+        serving.clear()
+        process = start_process(process.settings)
+        await service.until_serving()
+        serving.set()
+    await asyncio.gather(*senders)
+    await until(lambda: not outbox_rows(process.settings))
+    times = Counter((await read_stream(bus)).names)
+    assert len(status) == requests
+    assert {times[f"{number:06}"] for number, code in status.items() if code == 202} == {1}
+    assert {times[f"{number:06}"] for number, code in status.items() if code not in (0, 202)} <= {0}
+    assert {times[f"{number:06}"] for number, code in status.items() if not code} <= {0, 1}
+    assert times[""] == 0
+    assert sum(code == 202 for code in status.values()) > requests // 3
+    assert {code for number, code in status.items() if number % 10 == 0} <= {0, 400}
     await service.http.aclose()
 
 
