@@ -364,6 +364,15 @@ class EventStore:
             told[type_].append((int(time_ms), str(value_from(value)), kind == GONE))
         return told
 
+    def lost_identities(self, account_id: int, mpids: Collection[int]) -> dict[tuple[int, str, str], int]:
+        """The identities that these people were told to have no longer, by MPID, type and identity; the sequence of the latest telling."""
+        rows = self._client.query(
+            f"SELECT mpid, attribute, value, max(sequence) {self._of_account('attributes', account_id)} AND kind = {{kind:String}} "
+            f"AND mpid IN ({', '.join(map(str, mpids))}) GROUP BY mpid, attribute, value",
+            parameters={"account": account_id, "kind": GONE},
+        ).result_rows
+        return {(mpid, type_, str(value_from(value))): sequence for mpid, type_, value, sequence in rows}
+
     def places_of(self, account_id: int, mpid: int, workspace_id: int) -> list[tuple[int, str]]:
         """(time, details) of the forgotten events of a person of which the place is kept."""
         rows = self._client.query(

@@ -35,12 +35,14 @@ from services.evaluator.engine.facts import (
     EventContext,
     EventRows,
     Ordinals,
+    PropertyKind,
     Series,
 )
 from services.evaluator.engine.keys import sorted_unique
 from services.evaluator.engine.reading import Reading
 from services.evaluator.engine.sieve import Sieve, SieveEntry
 from services.evaluator.engine.tree import AttributeDate, AttributeTest, Match
+from services.evaluator.event_rows import GONE, AttributeRow
 from services.evaluator.event_store import EventStore
 from services.evaluator.explanations import Teller
 from services.evaluator.intake import Arrived, EventColumns, columns_of
@@ -90,12 +92,23 @@ class Turn:
             ended[audience_id] = (
                 members if untold is None else np.union1d(np.setdiff1d(members, untold.added), untold.dropped).astype(np.int64)
             )
-        both = Turn([*self.pages, *later.pages], [*self.activity, *later.activity], dict(self.changes), ended)
+        both = Turn([*self.pages, *later.pages], _together([*self.activity, *later.activity]), dict(self.changes), ended)
         both.gone, both.messages = [*self.gone, *later.gone], [*self.messages, *later.messages]
         for audience_id, changes in later.changes.items():
             both.add(audience_id, changes)
         both.changes = {id_: changes for id_, changes in both.changes.items() if changes and id_ not in later.ended}
         return both
+
+
+def _together(rows: Sequence[ActivityRow]) -> list[ActivityRow]:
+    """One row for each workspace and partition."""
+    by_place: dict[tuple[int, int], list[ActivityRow]] = defaultdict(list)
+    for row in rows:
+        by_place[row.workspace_id, row.partition].append(row)
+    return [
+        some[0] if len(some) == 1 else ActivityRow(*place, np.sort(np.concatenate([row.locals for row in some])))
+        for place, some in by_place.items()
+    ]
 
 
 class Population:
@@ -385,23 +398,48 @@ class Population:
         events = columns_of(arrived)
         messages = [message for message in arrived if message.profiles is not None and message.profiles.changes]
         mpids = np.concatenate([events.mpids, *[np.array([c.mpid for c in m.profiles.changes], np.int64) for m in messages if m.profiles]])
-        ordinals, turn.pages = self.people.take(mpids) if len(mpids) else (mpids, [])
+        ordinals, pages = self.people.take(mpids) if len(mpids) else (mpids, [])
+        turn.pages += pages
         activity = self._activity(events, messages, ordinals)
-        turn.activity = [
+        rows_of_activity = [
             ActivityRow(workspace_id, partition, self.people.locals_of(part))
             for workspace_id, new in activity.items()
             for partition, part in self.people.by_partition(new)
         ]
+        turn.activity = _together([*turn.activity, *rows_of_activity])
         told = [(message, change) for message in messages if message.profiles for change in message.profiles.changes]
         rows = [
             (ordinal, row)
             for (message, change), ordinal in zip(told, ordinals[len(events) :].tolist(), strict=True)
             for row in profiles.rows_of(message, change)
         ]
+        again = {message.sequence: message.told_sequence for message in messages if message.told_sequence != message.sequence}
+        if again:
+            rows = self._without_gone(store, rows, again)
         attributes = profiles.changes_of(self.engine, events, ordinals[: len(events)], rows)
         if len(mpids):
             store.insert(self.account_id, events, [row for _, row in rows])
         return self._rows(events, ordinals[: len(events)]), attributes, activity
+
+    def _without_gone(
+        self, store: EventStore, rows: list[tuple[int, AttributeRow]], again: Mapping[int, int]
+    ) -> list[tuple[int, AttributeRow]]:
+        """Rows without the identities that are told again (`again`: at which sequence they were told first, by that of their message), and
+        that the person lost after they were told first."""
+        told = {row.mpid for _, row in rows if row.sequence in again and row.kind == PropertyKind.IDENTITY.value}
+        if not told:
+            return rows
+        lost = store.lost_identities(self.account_id, told)
+        for _, row in rows:
+            if row.kind == GONE:
+                lost[row.mpid, row.attribute, str(row.value)] = row.sequence
+        return [
+            (ordinal, row)
+            for ordinal, row in rows
+            if row.sequence not in again
+            or row.kind != PropertyKind.IDENTITY.value
+            or lost.get((row.mpid, row.attribute, str(row.value)), -1) < again[row.sequence]
+        ]
 
     def _rows(self, events: EventColumns, ordinals: Ordinals) -> dict[Series, EventRows]:
         """By series; with what else is known of them where a filter asks for it."""

@@ -215,6 +215,45 @@ async def test_what_is_told_again_does_not_bring_somebody_back_who_was_deleted_a
         assert await evaluator.rounds.ask(ACCOUNT, lambda account: len(account.population.people)) == 2
 
 
+async def test_who_is_new_before_and_after_somebody_ends_in_one_round_is_kept(home: Home, clock: ManualClock) -> None:
+    now = clock.now_ms()
+    await audiences(home)
+    await home.world.events([Happening(mpid, now) for mpid in (ANNA, 50, 50, 51, 52, 53)])
+    await home.world.delete(ANNA, now)
+    await home.world.events([Happening(mpid, now) for mpid in (54, 55, 56, 57, 50)])
+    everybody = set(range(50, 58))
+    for _ in range(3):  # in the second, built from the stores
+        async with home.evaluator() as evaluator:
+            await home.until(lambda: are(home, {50}, everybody - {50}))
+            assert await members(evaluator, 2) == everybody - {50}
+            assert await evaluator.rounds.ask(ACCOUNT, lambda account: len(account.population.people)) == len(everybody)
+            assert await evaluator.rounds.ask(ACCOUNT, lambda account: account.population.candidates([WORKSPACE])) == len(everybody)
+            await home.world.events([Happening(50, now)])
+
+
+async def test_an_identity_that_was_lost_before_it_is_told_again_stays_lost(home: Home, clock: ManualClock) -> None:
+    now = clock.now_ms()
+    await audiences(home)
+
+    def email(value: str) -> identity_pb2.Identity:
+        return identity_pb2.Identity(type=identity_pb2.IDENTITY_TYPE_EMAIL, value=value)
+
+    await home.world.profiles([facts_pb2.ProfileChange(mpid=ANNA, time_ms=now, added_identities=[email("old@x.y"), email("kept@x.y")])])
+    await home.world.merge(ANNA, BEN, now)
+    # In the stream before anything is told again of the one who stays; the other one comes back.
+    await home.world.profiles([facts_pb2.ProfileChange(mpid=BEN, time_ms=now, removed_identities=[email("old@x.y"), email("kept@x.y")])])
+    await home.world.profiles([facts_pb2.ProfileChange(mpid=BEN, time_ms=now, added_identities=[email("kept@x.y")])])
+    async with home.evaluator() as evaluator:
+
+        def names() -> list[str]:
+            told = evaluator.rounds._store_of_events().identities_of(ACCOUNT, BEN, ["8"])["8"]
+            held: dict[str, bool] = {identity: not gone for _, identity, gone in told}
+            return [identity for identity, is_held in held.items() if is_held]
+
+        await home.until(lambda: max((at.sequence for at in evaluator.rounds.positions.values()), default=0) >= 5)
+        assert await evaluator.rounds._in_thread(names) == ["kept@x.y"]
+
+
 async def test_people_merged_in_a_circle_end_as_a_dead_letter_and_stop_nobody(home: Home, clock: ManualClock) -> None:
     now = clock.now_ms()
     await audiences(home)

@@ -128,6 +128,28 @@ SELECT workspace_id, attribute, mpid, time_ms, value, partition, sequence, kind
   WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid IN (-5, 12)
   ORDER BY sequence, position;
 
+-- told_changes
+-- {account} = 7
+SELECT (sequence, position), workspace_id, attribute, mpid, time_ms, value, partition, sequence, kind
+  FROM muster.attributes
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid = -5 AND (sequence, position) > (900, -1)
+  ORDER BY sequence, position LIMIT 10;
+
+-- told_events
+-- {account} = 7
+SELECT (sequence, position), mpid, time_ms, event_id, details, (input_id, workspace_id), (type, name), (application_version, application_build, platform, os_version)
+  FROM muster.events
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid = -5 AND (sequence, position) > (0, -1)
+  ORDER BY sequence, position LIMIT 10;
+
+-- lost_identities
+-- {account} = 7
+-- {kind} = 'identity gone'
+SELECT mpid, attribute, value, max(sequence)
+  FROM muster.attributes
+  WHERE account_id = {account:Int64} AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND kind = {kind:String} AND mpid IN (-5, 12)
+  GROUP BY mpid, attribute, value;
+
 -- is_deleting
 -- {database} = 'muster'
 SELECT count()
@@ -137,10 +159,18 @@ SELECT count()
 -- hide
 
 -- erase, the first time
+SELECT mpid, count()
+  FROM muster.events
+  WHERE account_id = 7 AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)
+  GROUP BY mpid;
 DELETE
   FROM muster.events
   WHERE account_id = 7 AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)
   SETTINGS lightweight_deletes_sync = 0;
+SELECT mpid, count()
+  FROM muster.attributes
+  WHERE account_id = 7 AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)
+  GROUP BY mpid;
 DELETE
   FROM muster.attributes
   WHERE account_id = 7 AND partition IN (3, 5) AND NOT ((partition = 3 AND ((epoch <= 4 AND sequence > 500) OR (epoch <= 6 AND sequence > 900)))) AND mpid IN (13, 14) AND sequence <= transform(mpid, [13, 14], [950, 960], 0)
