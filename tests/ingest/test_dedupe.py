@@ -19,7 +19,7 @@ from services.chassis.migrations import difference, migrate
 from services.ingest import tables
 from services.ingest.domain.dedupe import event_ids, message_key, message_keys, request_key
 from services.ingest.domain.model import Batch, Context, Event
-from services.ingest.domain.sieve import Sieve
+from services.ingest.domain.sieve import Places, Sieve
 from services.ingest.seen import SPAN_MS, Seen
 from services.ingest.store import Store
 from tests.fakes.clock import ManualClock
@@ -174,13 +174,17 @@ async def test_a_repetition_at_the_edge_of_two_spans_is_noticed_by_another_proce
 
 
 def test_a_sieve_never_forgets_and_is_seldom_wrong() -> None:
+    def places(*numbers: int) -> Places:
+        return sieve.places([key(number) for number in range(*numbers)])
+
     sieve = Sieve(10_000)
-    sieve.add([key(number) for number in range(10_000)])
-    assert sieve.holds([key(number) for number in range(10_000)]).all()
-    assert sieve.holds([key(number) for number in range(10_000, 30_000)]).mean() < 0.02
+    sieve.add(places(10_000))
+    assert sieve.holds(places(10_000)).all()
+    assert sieve.holds(places(10_000, 30_000)).mean() < 0.001
     assert not sieve.is_full
-    sieve.add([key(number) for number in range(30_000, 40_000)])
+    sieve.add(places(30_000, 40_000))
     assert sieve.is_full
+    assert sieve.holds(places(50_000, 90_000)).mean() < 0.002
 
 
 async def test_the_migrations_make_the_tables(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""A sieve of keys (a Bloom filter): what it has not seen it never holds for seen, and of a hundred that it holds for seen one was not."""
+"""A sieve of keys (a Bloom filter): what it has not seen it never holds for seen; of two thousand that it holds for seen, one was not."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-# Bits for a key, and how many of them are set. (10 and 7: one of 120 is held for seen wrongly once the sieve is full.)
-_BITS_A_KEY = 10
-_SET = 7
+Places = NDArray[np.int64]
+
+# Bits for a key, and how many of them are set: one of 1,700 is held for seen wrongly once the sieve is full.
+_BITS_A_KEY = 16
+_SET = 8
 
 
 class Sieve:
-    """Of keys that are 16 random bytes, such as sums; a sieve takes `capacity` keys, in 10 bits each."""
+    """Of keys that are 16 random bytes, such as sums. It takes `capacity` keys, or up to twice as many, in 2 bytes each."""
 
     def __init__(self, capacity: int) -> None:
         self._bits = 1 << max(10, (capacity * _BITS_A_KEY - 1).bit_length())
@@ -26,24 +28,20 @@ class Sieve:
         """Whether more keys would make it coarse."""
         return self.count >= self._capacity
 
-    def add(self, keys: Sequence[bytes]) -> None:
-        """Have seen these."""
-        if keys:
-            places = self._places(keys)
-            np.bitwise_or.at(self._table, places >> 3, (1 << (places & 7)).astype(np.uint8))
-            self.count += len(keys)
-
-    def holds(self, keys: Sequence[bytes]) -> NDArray[np.bool_]:
-        """For each key whether it may have been seen."""
-        if not keys:
-            return np.zeros(0, np.bool_)
-        places = self._places(keys)
-        found: NDArray[np.bool_] = ((self._table[places >> 3] >> (places & 7).astype(np.uint8)) & 1).all(axis=1)
-        return found
-
-    def _places(self, keys: Sequence[bytes]) -> NDArray[np.int64]:
-        """The bits of each key, a row for each: a walk whose beginning and step are the halves of the key."""
+    def places(self, keys: Sequence[bytes]) -> Places:
+        """The bits of each key, a row for each, in this sieve and all others of its capacity: a walk whose beginning and step are the halves
+        of the key."""
         halves = np.frombuffer(b"".join(keys), "<u8").reshape(-1, 2)
         with np.errstate(over="ignore"):
             walk = halves[:, :1] + np.arange(_SET, dtype=np.uint64) * (halves[:, 1:] | np.uint64(1))
         return (walk & np.uint64(self._bits - 1)).astype(np.int64)
+
+    def add(self, places: Places) -> None:
+        """Have seen these."""
+        np.bitwise_or.at(self._table, places >> 3, (1 << (places & 7)).astype(np.uint8))
+        self.count += len(places)
+
+    def holds(self, places: Places) -> NDArray[np.bool_]:
+        """For each whether it may have been seen."""
+        found: NDArray[np.bool_] = ((self._table[places >> 3] >> (places & 7).astype(np.uint8)) & 1).all(axis=1)
+        return found
