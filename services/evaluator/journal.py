@@ -13,7 +13,7 @@ from pyroaring import BitMap
 
 Locals = NDArray[np.uint32]
 
-REPLAYED = 8_000_000  # so many changes are put together at a time: bounds the memory of a restart
+REPLAYED = 2_000_000  # so many changes are put together at a time: bounds the memory of a restart
 _PERSON_BITS = 32
 
 

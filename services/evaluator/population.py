@@ -228,9 +228,11 @@ class Population:
     def stand(self, standings: dict[tuple[int, int], Standing]) -> Turn:
         """Activate every audience and tell the difference to what was last told of it, time that passed meanwhile included.
 
-        The next round ends those that are not active any more.
+        The next round ends those that are not active any more. `standings` are taken out, so that each is let go of as soon as it was
+        compared: together they are as large as all memberships.
         """
-        for (audience_id, partition), standing in standings.items():
+        while standings:
+            (audience_id, partition), standing = standings.popitem()
             self.rounds[audience_id, partition] = standing.round
             if standing.members:
                 self._told.setdefault(audience_id, {})[partition] = standing.members

@@ -262,19 +262,16 @@ class Store:
     async def standings(self, account_id: int, partitions: Collection[int]) -> tuple[dict[tuple[int, int], Standing], set[tuple[int, int]]]:
         """What was last told of each (audience, partition) of an account; and those of them with changes that are not folded yet."""
         async with self._database.read() as connection:
-            table = tables.members
-            own = (table.c.account_id == account_id) & table.c.partition.in_(list(partitions))
-            rows = await connection.execute(select(table).where(own))
-            standings = {(row.audience_id, row.partition): Standing(row.round, BitMap.deserialize(row.locals)) for row in rows}
-            table = tables.changes
-            own = (table.c.account_id == account_id) & table.c.partition.in_(list(partitions))
-            query = select(table).where(own).order_by(table.c.partition, table.c.round)
-            rounds: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
-            for row in await connection.execute(query):
-                rounds[row.partition].append((row.round, row.payload))
-        unfolded: set[tuple[int, int]] = set()
-        for partition, payloads in rounds.items():
-            unfolded |= journal.replay(standings, partition, payloads)
+            members, changes = tables.members, tables.changes
+            standings: dict[tuple[int, int], Standing] = {}
+            unfolded: set[tuple[int, int]] = set()
+            for partition in sorted(partitions):  # one after the other: all rows together may be hundreds of megabytes
+                own = (members.c.account_id == account_id) & (members.c.partition == partition)
+                for row in await connection.execute(select(members).where(own)):
+                    standings[row.audience_id, partition] = Standing(row.round, BitMap.deserialize(row.locals))
+                own = (changes.c.account_id == account_id) & (changes.c.partition == partition)
+                rounds = await connection.execute(select(changes.c.round, changes.c.payload).where(own).order_by(changes.c.round))
+                unfolded |= journal.replay(standings, partition, [(row.round, row.payload) for row in rounds])
         return standings, unfolded
 
     async def history(self, account_id: int, partitions: Collection[int], *, since_ms: int) -> list[HistoryRow]:
