@@ -439,6 +439,8 @@ class Rounds:
         have twice as much."""
         if not self._snapshots.are_kept or (self._keeping is not None and not self._keeping.done()):
             return
+        if self._keeping is not None:
+            self._keeping.result()  # what it failed with
         for account_id, account in self._accounts.items():
             due = max(self._settings.snapshot_events, account.population.engine.events // 10)
             if account.unsaved >= (2 * due if self._inbox else due):

@@ -234,7 +234,8 @@ def _read(path: Path) -> Snapshot:
         size = os.fstat(file.fileno()).st_size
         if size < _TAIL_BYTES:
             raise Unusable("it is torn")
-        mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        area = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    mapped = memoryview(area)
     tail = bytes(mapped[size - _TAIL_BYTES :])
     length = int.from_bytes(tail[:8], "little")
     if tail[16:] != _VERSION:
@@ -254,7 +255,7 @@ def _read(path: Path) -> Snapshot:
             raise Unusable("its sums are wrong")
         return found.astype(dtype, copy=False)
 
-    return Snapshot(
+    snapshot = Snapshot(
         origin=origin,
         positions={partition: Position(*at) for partition, at in contents.positions.items()},
         people={partition: array(column, np.int64) for partition, column in contents.people.items()},
@@ -267,6 +268,8 @@ def _read(path: Path) -> Snapshot:
             waiting=[(array(c, np.int32), array(p, np.int64), array(t, np.int64)) for c, p, t in contents.waiting],
         ),
     )
+    area.madvise(mmap.MADV_DONTNEED)  # what was only summed up need not stay in memory: half of it no start looks at
+    return snapshot
 
 
 def _sync_folder(folder: Path) -> None:
