@@ -29,7 +29,7 @@ class Sieve:
         return self.count >= self._capacity
 
     def places(self, keys: Sequence[bytes]) -> Places:
-        """The bits of each key, a row for each, in this sieve and all others of its capacity: a walk whose beginning and step are the halves
+        """The bits of each key, a row for each, in this sieve and all of its capacity: a walk whose beginning and step are the halves
         of the key."""
         halves = np.frombuffer(b"".join(keys), "<u8").reshape(-1, 2)
         with np.errstate(over="ignore"):
