@@ -180,11 +180,11 @@ def test_a_sieve_never_forgets_and_is_seldom_wrong() -> None:
     sieve = Sieve(10_000)
     sieve.add(places(10_000))
     assert sieve.holds(places(10_000)).all()
-    assert sieve.holds(places(10_000, 30_000)).mean() < 0.001
+    assert sieve.holds(places(10_000, 30_000)).mean() < 0.002
     assert not sieve.is_full
     sieve.add(places(30_000, 40_000))
     assert sieve.is_full
-    assert sieve.holds(places(50_000, 90_000)).mean() < 0.002
+    assert sieve.holds(places(50_000, 90_000)).mean() < 0.005
 
 
 async def test_the_migrations_make_the_tables(database: Database) -> None:
