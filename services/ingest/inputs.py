@@ -191,6 +191,7 @@ def _rules_of(account: account_pb2.Account) -> Rules:
     return Rules(
         priority=tuple(int(rule.type) for rule in told.rules),
         most={int(rule.type): rule.max_values for rule in told.rules if rule.max_values},
+        replacing=frozenset(int(rule.type) for rule in told.rules if rule.max_values),
         moving=frozenset(int(rule.type) for rule in told.rules if rule.moves),
         merging=not told.keep_apart,
     )

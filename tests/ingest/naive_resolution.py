@@ -15,6 +15,7 @@ class World:
 
     most: dict[int, int]
     moving: set[int]
+    replacing: set[int]
     merging: bool = True
     people: dict[int, dict[tuple[int, str], int]] = field(default_factory=dict)
     round: int = 0
@@ -36,7 +37,7 @@ class World:
         for place, identity in enumerate(identities):
             owner = self.owner(identity)
             if owner == 0:
-                most = 0 if claims else self.most.get(identity[0], 0)
+                most = 0 if claims or identity[0] not in self.replacing else self.most[identity[0]]
                 same = [one for one in held if one[0] == identity[0]]
                 if most and len(same) >= most:
                     replaceable = [one for one in same if one not in identities[:place]]

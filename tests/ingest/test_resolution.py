@@ -157,7 +157,7 @@ def test_a_user_identity_does_unless_they_are_two_customers() -> None:
 
 
 def test_one_too_many_of_its_type_takes_the_place_of_the_oldest() -> None:
-    people = People(Rules(most={type_of("email"): 2}), p1="customer, email 1, email 2")
+    people = People(Rules(most={type_of("email"): 2}, replacing=frozenset({type_of("email")})), p1="customer, email 1, email 2")
     people.decide(person("customer", "email 3"))
     assert people.of(1) == ["customer", "email 2", "email 3"]
     # It comes back, and goes, and what is entered is right all the same.
@@ -165,6 +165,12 @@ def test_one_too_many_of_its_type_takes_the_place_of_the_oldest() -> None:
     assert people.of(1) == ["customer", "email 2", "email 4"]
     people.decide(person("customer", "email 5"), person("customer", "email 2"))
     assert people.of(1) == ["customer", "email 2", "email 5"]
+
+
+def test_a_second_customer_id_stays_beside_the_first_where_the_sender_says_so() -> None:
+    people = People(p1="customer 1")
+    people.decide(person("customer 2", mpid=1))
+    assert people.of(1) == ["customer 1", "customer 2"]
 
 
 def test_a_push_token_goes_over_to_whoever_uses_it() -> None:
@@ -215,11 +221,13 @@ batches = st.tuples(
     st.lists(st.sampled_from(NAMES), max_size=2).map(lambda claims: claims if len(claims) == 2 else []),
     st.lists(st.sampled_from(NAMES), max_size=2).map(lambda losses: losses if len(losses) == 2 else []),
 )
+TYPES = [int(type_) for type_ in _TYPES.values()]
 rules = st.builds(
-    Rules,
-    most=st.dictionaries(st.sampled_from([int(type_) for type_ in _TYPES.values()]), st.integers(1, 2)),
-    moving=st.frozensets(st.sampled_from([int(type_) for type_ in _TYPES.values()]), max_size=2),
-    merging=st.sampled_from([True, True, False]),
+    lambda most, replacing, moving, merging: Rules((), most, replacing & most.keys(), moving, merging),
+    st.dictionaries(st.sampled_from(TYPES), st.integers(1, 2)),
+    st.frozensets(st.sampled_from(TYPES)),
+    st.frozensets(st.sampled_from(TYPES), max_size=2),
+    st.sampled_from([True, True, False]),
 )
 
 
@@ -228,7 +236,7 @@ rules = st.builds(
 def test_rounds_give_what_batches_give_one_by_one_in_a_plain_world(
     rules: Rules, rounds: Sequence[Sequence[tuple[int, list[str], list[str], list[str]]]]
 ) -> None:
-    world = World(dict(rules.most), set(rules.moving), rules.merging)
+    world = World(dict(rules.most), set(rules.moving), set(rules.replacing), rules.merging)
     people = People(rules)
     for round_ in rounds:
         batches = [person(*names, mpid=mpid, claims=claims, losses=losses) for mpid, names, claims, losses in round_ if mpid or names]

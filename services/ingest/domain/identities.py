@@ -59,12 +59,14 @@ class Rules:
     """An account's rules (`muster.definition.v1.IdentityRules`): `resolution.py` says what they do.
 
     `priority`: the types from the strongest to the weakest; those that it leaves out follow in the usual order. `most`: how many values of
-    a type one person has at most, where there is a bound. `moving`: types that go over to whoever uses them last. `merging`: whether
-    people who turn out to be one become one.
+    a type one person has at most, where there is a bound; who would have more is another person. `replacing`: those of these types of
+    which one that comes beyond the bound all the same takes the place of the oldest. `moving`: types that go over to whoever uses them
+    last. `merging`: whether people who turn out to be one become one.
     """
 
     priority: tuple[int, ...] = ()
     most: Mapping[int, int] = field(default_factory=lambda: {int(IdentityType.CUSTOMER_ID): 1})
+    replacing: frozenset[int] = frozenset()
     moving: frozenset[int] = frozenset({int(IdentityType.PUSH_TOKEN)})
     merging: bool = True
 

@@ -4,8 +4,8 @@
 2. Else the strongest identity that is known decides, unless its person can't be the one who is meant: a new identity that is stronger
    would be one too many of its type there (two customer ids are two people); or, where it names a device, its person has another
    user identity of a type that the batch brings anew (somebody else uses the device). Then the next one decides; else the person is new.
-3. Identities that are not known yet become the person's. One too many of its type takes the place of the oldest: an e-mail address
-   changed.
+3. Identities that are not known yet become the person's. Where an account says so, one too many of its type takes the place of the oldest:
+   an e-mail address changed.
 4. Another person's identity of a type that moves (push tokens) becomes the person's. Any other says that the two are one. They are, unless
    together they have too many identities of a type; or only a device says so and both have user identities. Who was found first stays,
    the other one ends. People who are not one keep what they have.
@@ -199,7 +199,7 @@ class _Deciding:
         return all(types.count(type_) < most for type_, most in asked.items())
 
     def _add(self, mpid: int, type_: int, key: bytes, mine: set[bytes], *, bounded: bool) -> None:
-        most = self._rules.most.get(type_, 0) if bounded else 0
+        most = self._rules.most.get(type_, 0) if bounded and type_ in self._rules.replacing else 0
         if most:
             same = [(age, other) for other, (other_type, age) in self._names(mpid).items() if other_type == type_]
             if len(same) >= most:
