@@ -124,8 +124,12 @@ def export(
         try:
             # Whole or not at all, and nobody else's to read.
             with NamedTemporaryFile(dir=output.parent, delete=False) as file:
-                for piece in chain([first], pieces):
-                    file.write(piece)
+                try:
+                    for piece in chain([first], pieces):
+                        file.write(piece)
+                except BaseException:
+                    Path(file.name).unlink(missing_ok=True)
+                    raise
             Path(file.name).replace(output)
         except OSError as fault:
             raise bad_input(f"The file can't be written: {fault}") from None

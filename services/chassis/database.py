@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -86,6 +86,19 @@ def insert_ignore(table: Table, *, keys: Sequence[str] = ()) -> postgresql.Inser
     return postgresql.insert(table).on_conflict_do_nothing(index_elements=list(keys) or None)
 
 
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """The answer of `work`, which is not cancelled with its caller: that one is, after it."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # nobody is there any more to be told
+        raise
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether the transaction lost against another one and would likely succeed when repeated."""
     if not isinstance(error, DBAPIError):
@@ -141,16 +154,18 @@ class Database:
             async with self._begin(writes=True) as connection:
                 yield connection
             return
-        task = asyncio.current_task()
-        if self._writing is task:
-            raise RuntimeError("a transaction inside a transaction: it would wait for itself")
+        self._refuse_nesting()
         async with self._writer:
-            self._writing = task
+            self._writing = asyncio.current_task()
             try:
                 async with self._begin(writes=True) as connection:
                     yield connection
             finally:
                 self._writing = None
+
+    def _refuse_nesting(self) -> None:
+        if self._writer is not None and self._writing is not None and self._writing is asyncio.current_task():
+            raise RuntimeError("a transaction inside a transaction: it would wait for itself")
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -159,7 +174,15 @@ class Database:
             yield connection
 
     async def run_in_transaction(self, fn: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """The answer of `fn` run in a transaction, repeated whole when it lost against another one; so `fn` must be repeatable."""
+        """The answer of `fn` run in a transaction, repeated whole when it lost against another one; so `fn` must be repeatable.
+
+        Who is cancelled meanwhile is so once the transaction has ended, one way or the other: a statement that is cut leaves SQLite locked
+        until its cursor is collected as garbage.
+        """
+        self._refuse_nesting()
+        return await to_its_end(self._run_in_transaction(fn))
+
+    async def _run_in_transaction(self, fn: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         async for attempt in AsyncRetrying(
             retry=retry_if_exception(is_transient),
             wait=wait_random_exponential(0.01, max=1),

@@ -150,7 +150,11 @@ class IdentityApi(pb_grpc.IdentityServiceServicer):
     async def FindProfiles(self, request: pb.FindProfilesRequest, context: Context) -> pb.FindProfilesResponse:
         """The people of identities; an identity that nobody has is left out."""
         account_id = account_of(context)
-        asked = [(sent, identity) for sent in request.identities if (identity := normal(sent.type, sent.value)) is not None]
+        asked = [
+            (sent, identity)
+            for sent in request.identities
+            if sent.type in _IDENTITY_TYPES and (identity := normal(sent.type, sent.value)) is not None
+        ]
         keys = [key_of(account_id, identity) for _, identity in asked]
         found = await self._store.find(keys)
         return pb.FindProfilesResponse(

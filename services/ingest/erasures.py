@@ -15,6 +15,7 @@ from services.chassis import log as logs
 from services.chassis.bus import Bus
 from services.chassis.clock import Clock
 from services.chassis.consumer import Hopeless, Message
+from services.chassis.database import is_transient
 from services.chassis.dead_letters import DeadLetter, rewrite
 from services.chassis.errors import NotFound, Unavailable
 from services.chassis.outbox import Outbox, Relay
@@ -79,8 +80,11 @@ class Erasures:
             await self._outbox.add(connection, facts.outgoing(), now_ms=now_ms)
             return await self._store.add_erasure(connection, account_id, mpids, removed, now_ms=now_ms)
 
-        erasure_id = await self._store.database.run_in_transaction(work)
-        self._resolver.forget(account_id)
+        try:
+            erasure_id = await self._store.database.run_in_transaction(work)
+        finally:
+            # Also where the caller is gone, or the answer to the commit was lost: nobody can tell whether it was done.
+            self._resolver.forget(account_id)
         self._relay.wake()
         self._work.set()
         log.info("erasure_begun", erasure_id=erasure_id)
@@ -105,7 +109,9 @@ class Erasures:
             except DecodeError:
                 raise Hopeless("not an ErasureDone") from None
             # Of somebody who was one with the one who was erased, or who was not erased by us, nothing waits for it.
-            for erasure_id in await self._store.running_erasures(done.account_id, done.mpid):
+            for erasure_id, mpids in await self._store.running_erasures(done.account_id, done.mpid):
+                # A service may have buried a message since: with its receipt it has taken all that came before.
+                await rewrite(self._bus, without(done.account_id, mpids))
                 await self._take(erasure_id, Receipt(done.service, done.removed, tuple(done.places), done.time_ms))
 
     async def start(self) -> None:
@@ -123,7 +129,9 @@ class Erasures:
                     places = ["identities"] + ["dead letters"] * bool(letters)
                     receipt = Receipt(self._settings.service, removed + letters, tuple(places), self._clock.now_ms())
                     await self._take(erasure_id, receipt)
-            except (Unavailable, nats.errors.Error) as error:
+            except Exception as error:
+                if not (isinstance(error, Unavailable | nats.errors.Error) or is_transient(error)):
+                    raise
                 # What is left to do stands in the database.
                 log.warning("erasure_waits", error=repr(error))
             try:
@@ -140,6 +148,8 @@ class Erasures:
         now_ms = self._clock.now_ms()
 
         async def work(connection: AsyncConnection) -> bool:
+            # Of two receipts at once the second one sees the first.
+            await self._store.lock_erasure(connection, erasure_id)
             await self._store.add_receipt(connection, erasure_id, receipt)
             return await self._store.finish_erasure(connection, erasure_id, self.services, now_ms=now_ms)
 

@@ -174,6 +174,7 @@ class Intake:
         """
         if nbytes < _LARGE_BYTES:
             return work()
+        self.check(input, nbytes=nbytes)
         self._reading_bytes += nbytes
         try:
             async with self._reading:
@@ -181,6 +182,7 @@ class Intake:
                 return await asyncio.to_thread(work)
         finally:
             self._reading_bytes -= nbytes
+            self._room.set()
 
     def refuse(self, input: Input, faults: Sequence[Fault]) -> None:
         """A request, or a part of one, was refused for these faults: it counts as one event of what the input may send."""
@@ -268,7 +270,7 @@ class Intake:
         # What is larger than all may be comes in alone.
         more_events = self._queued + size > self._settings.queue_events
         more_bytes = self._queued_bytes + self._reading_bytes + nbytes > self._settings.queue_bytes
-        return self._queued > 0 and (more_events or more_bytes)
+        return (self._queued > 0 and (more_events or more_bytes)) or (self._reading_bytes > 0 and more_bytes)
 
     async def _let_in(self, input: Input, events: int, *, patient: bool) -> bool:
         """Whether the input's limits let them in; False: it was waited for them, and is to be asked again."""

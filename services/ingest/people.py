@@ -57,8 +57,10 @@ class People:
             assert parted is not None
             return parted
 
-        parted = await self._store.database.run_in_transaction(work)
-        self._resolver.forget(account_id)
+        try:
+            parted = await self._store.database.run_in_transaction(work)
+        finally:
+            self._resolver.forget(account_id)
         self._relay.wake()
         log.info("people_parted", merge_id=merge_id)
         return parted

@@ -7,7 +7,7 @@ an MPID that ended is told again of the right person by the evaluator.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -78,11 +78,12 @@ class Resolver:
         entered: dict[bytes, int] = {}
         held: dict[int, dict[bytes, Held]] = {}
         rules = self._rules_of(account_id)
+        # Identities of which it is certain whose they are until this transaction ends.
+        sure: set[bytes] = set()
         while True:
             decision = decide(people, known, draw, held=held, into=into, rules=rules)
             if needs := decision.needs - held.keys():
-                await store.lock_people(connection, account_id, needs)
-                into |= await store.finals(connection, account_id, needs)
+                into |= await self._lock(connection, account_id, needs)
                 loaded = await store.names(connection, account_id, {into.get(mpid, mpid) for mpid in needs})
                 # What this transaction entered is decided anew.
                 held |= {mpid: {key: one for key, one in names.items() if key not in entered} for mpid, names in loaded.items()}
@@ -96,11 +97,37 @@ class Resolver:
                     known |= faster
                     owners |= faster
                     continue
+            taken = {key: before for key, (before, _) in decision.moved.items()} | decision.removed
+            if unsure := taken.keys() - sure:
+                # Another process may be taking them at the same time: of two who do, the second one sees what the first one did.
+                ended = await self._lock(connection, account_id, {taken[key] for key in unsure})
+                now = await store.owners(connection, unsure)
+                sure |= unsure
+                if ended or any(now.get(key, 0) != taken[key] for key in unsure):
+                    into |= ended
+                    known = {key: owner for key, owner in known.items() if key not in unsure} | now
+                    owners |= now
+                    held.clear()
+                    continue
             break
-        resolved = Resolved(account_id, decision, owners={**owners, **decision.added, **decision.carried}, epoch=memory.epoch)
+        resolved = Resolved(
+            account_id, decision, owners={**owners, **decision.added, **decision.returned, **decision.carried}, epoch=memory.epoch
+        )
         resolved.revision = memory.revision
         await self._enter(connection, resolved, entered, inputs, now_ms)
         return resolved
+
+    async def _lock(self, connection: AsyncConnection, account_id: int, mpids: Collection[int]) -> dict[int, int]:
+        """Keep these people, and whom they are one with, as they are; tells whom those are."""
+        into: dict[int, int] = {}
+        locked: set[int] = set()
+        wanted = set(mpids)
+        while wanted:
+            await self._store.lock_people(connection, account_id, wanted)
+            locked |= wanted
+            into |= await self._store.finals(connection, account_id, mpids)
+            wanted = set(into.values()) - locked
+        return into
 
     async def _enter(
         self, connection: AsyncConnection, resolved: Resolved, entered: Mapping[bytes, int], inputs: Sequence[int], now_ms: int

@@ -246,7 +246,9 @@ class Store:
         into = (await self.finals(connection, account_id, [record.mpid])).get(record.mpid, 0)
         by_now = select(merged.c.mpid).where(merged.c.account_id == account_id, merged.c.into == into)
         others = set((await connection.execute(by_now)).scalars())
-        standing = select(merges.c.mpid, merges.c.into).where(merges.c.account_id == account_id, merges.c.undo_time.is_(None))
+        # Who was parted before is one with whom they became then.
+        whom = func.coalesce(merges.c.new_mpid, merges.c.into)
+        standing = select(merges.c.mpid, whom).where(merges.c.account_id == account_id)
         next_of: dict[int, int] = {}
         for part in _parts(others - {record.mpid}, _PARAMETERS):
             next_of.update(
@@ -279,11 +281,16 @@ class Store:
             await connection.execute(delete(merges).where(merges.c.account_id == account_id, of_them))
         return mpids, removed
 
-    async def running_erasures(self, account_id: int, mpid: int) -> list[int]:
-        """The erasures of this person that run."""
+    async def lock_erasure(self, connection: AsyncConnection, erasure_id: int) -> None:
+        """Let nobody else change it in this transaction."""
+        await connection.execute(select(erasures.c.id).where(erasures.c.id == erasure_id).with_for_update())
+
+    async def running_erasures(self, account_id: int, mpid: int) -> list[tuple[int, list[int]]]:
+        """The erasures of this person that run, with the MPIDs of those who were one with them."""
         mine = erasures.c.account_id == account_id, erasures.c.mpid == mpid, erasures.c.finish_time.is_(None)
         async with self.database.read() as connection:
-            return list(await connection.scalars(select(erasures.c.id).where(*mine)))
+            rows = await connection.execute(select(erasures.c.id, erasures.c.mpids).where(*mine))
+            return [(id_, [int(one) for one in mpids]) for id_, mpids in rows]
 
     async def add_erasure(self, connection: AsyncConnection, account_id: int, mpids: Sequence[int], removed: int, *, now_ms: int) -> int:
         """A new erasure of somebody, the first, and who was one with them, of whom so many identities went; its number."""

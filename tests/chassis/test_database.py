@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,40 @@ async def test_a_transaction_inside_another_is_refused_rather_than_waiting_for_i
     async with store.transaction():
         pass
     await store.stop()
+
+
+async def test_whoever_is_cancelled_amid_a_transaction_leaves_no_lock(store: Database) -> None:
+    async def work(connection: AsyncConnection) -> None:
+        for number in range(5):
+            await connection.execute(select(func.count()).select_from(things))
+            await connection.execute(upsert(things, keys=["account_id", "name"], update=["size"]), [thing("a", number)])
+
+    gc.disable()  # what only the collector would free stays
+    try:
+        for number in range(60):
+            task = asyncio.create_task(store.run_in_transaction(work))
+            await asyncio.sleep(0.0002 * (number % 40))
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            async with asyncio.timeout(5):
+                await store.run_in_transaction(work)
+    finally:
+        gc.enable()
+
+
+async def test_a_nested_transaction_is_refused_also_where_it_can_be_repeated(tmp_path: Path) -> None:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/one.db")
+    await database.start()
+
+    async def inner(_: AsyncConnection) -> None:
+        pytest.fail("it began")
+
+    async def outer(_: AsyncConnection) -> None:
+        await database.run_in_transaction(inner)
+
+    with pytest.raises(RuntimeError, match="inside a transaction"):
+        await database.run_in_transaction(outer)
+    await database.stop()
 
 
 async def test_sqlite_makes_its_folder_and_is_durable(tmp_path: Path) -> None:

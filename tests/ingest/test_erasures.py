@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -165,3 +166,17 @@ async def test_nothing_is_left_in_dead_letters(serve: Serve, bus: Bus) -> None:
 
 def _message(bus: Bus, subject: str, sequence: int, data: bytes) -> Message:
     return Message(subject, data, {}, EVENTS, sequence, 1, 0, 1, "", bus)
+
+
+async def test_of_two_last_receipts_at_once_one_ends_the_erasure(serve: Serve, bus: Bus, postgres_url: str) -> None:
+    async with serve(database_url=postgres_url) as one, serve(database_url=postgres_url) as other, privacy(one) as rights:
+        for mpid in range(1, 13):
+            erasure = await rights.erase(mpid=mpid)
+            await rights.receipt_of("ingest", erasure.erasure_id)
+            await asyncio.gather(say_done(bus, mpid, "evaluator"), say_done(bus, mpid, "forwarder"))
+        assert other.url != one.url
+
+        async def all_finished() -> bool:
+            return {erasure.state for erasure in (await rights.latest()).erasures} == {FINISHED}
+
+        await eventually(all_finished)

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,11 +16,21 @@ from muster.ingest.v1 import facts_pb2 as ingest_facts
 from muster.ingest.v1 import identity_pb2
 from muster.ingest.v1 import ingest_service_pb2 as pb
 from muster.ingest.v1 import ingest_service_pb2_grpc as pb_grpc
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+import services.ingest
 from services.chassis.bus import Bus
+from services.chassis.database import Database
+from services.chassis.migrations import migrate
 from services.chassis.streams import EVENTS, definitions_subject
+from services.ingest.domain.identities import USUAL, key_of
+from services.ingest.domain.model import Identity, IdentityType
+from services.ingest.domain.resolution import Person
+from services.ingest.resolver import Resolved, Resolver
+from services.ingest.store import Store
 from tests.ingest.conftest import ACCOUNT, INPUT, Serve, Service, Stream, batch, custom, read_stream, token_for
 
+MIGRATIONS = Path(services.ingest.__path__[0]) / "migrations"
 CUSTOMER, EMAIL, DEVICE = identity_pb2.IDENTITY_TYPE_CUSTOMER_ID, identity_pb2.IDENTITY_TYPE_EMAIL, identity_pb2.IDENTITY_TYPE_IOS_VENDOR_ID
 
 
@@ -175,6 +186,69 @@ async def test_two_are_parted_again(serve: Serve, bus: Bus, database: dict[str, 
         again = await people.undo(first.merge_id)
         assert await people.of(again.new_mpid) == ["b"]
         assert await people.of(parted.new_mpid) == ["a@x.y"]
+
+
+async def test_all_devices_of_who_became_one_are_the_customers_at_once(serve: Serve, bus: Bus, database: dict[str, str]) -> None:
+    async with serve(**database) as service:
+        both = {"device_info": {"ios_idfv": "d"}, "mp_deviceid": "e"}
+        for sent in (about("bought", customer="c"), batch("", custom("browsed"), user_identities={}, **both)):
+            assert (await service.events(sent)).status_code == 202
+        assert (await service.events(about("in", customer="c", device="d"))).status_code == 202
+        assert (await service.events(batch("", custom("other"), user_identities={}, mp_deviceid="e"))).status_code == 202
+        mpids = mpids_of(await read_stream(bus))
+        assert mpids["other"] == mpids["in"] == mpids["bought"] != mpids["browsed"]
+
+
+async def test_two_who_were_one_twice_are_parted_with_all_that_is_theirs(serve: Serve, bus: Bus) -> None:
+    async with serve() as service, identities(service) as people:
+        for sent in (about("b", email="e@x.y"), about("c", customer="c"), about("cb", customer="c", email="e@x.y")):
+            assert (await service.events(sent)).status_code == 202
+        first = await people.undo((await people.merges()).merges[0].merge_id)
+        for sent in (about("n", email="e@x.y", device="f"), about("again", customer="c", email="e@x.y")):
+            assert (await service.events(sent)).status_code == 202
+        second = await people.undo((await people.merges()).merges[0].merge_id)
+        assert (second.mpid, first.undo_time_ms > 0) == (first.new_mpid, True)
+        assert await people.of(second.new_mpid) == ["e@x.y", "f"]
+        assert await people.of(second.into_mpid) == ["c"]
+
+
+async def test_of_two_processes_that_take_a_push_token_the_second_takes_it_from_the_first(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    await database.start()
+    await migrate(database, MIGRATIONS)
+    store = Store(database)
+    one, other = (Resolver(store, lambda _: USUAL, cache_size=100) for _ in range(2))
+    token = Identity(IdentityType.PUSH_TOKEN, "token")
+
+    async def taken(resolver: Resolver, customer: str, held: asyncio.Event | None = None, goes_on: asyncio.Event | None = None) -> Resolved:
+        named = {key_of(ACCOUNT, one): one for one in (Identity(IdentityType.CUSTOMER_ID, customer), token)}
+        person = Person(0, [one.type for one in named.values()], list(named))
+
+        async def work(connection: AsyncConnection) -> Resolved:
+            resolved = await resolver.resolve(connection, ACCOUNT, [person], named, [INPUT], now_ms=1)
+            if held and goes_on:
+                held.set()
+                await goes_on.wait()
+            return resolved
+
+        resolved = await database.run_in_transaction(work)
+        resolver.committed(resolved)
+        return resolved
+
+    ann = (await taken(one, "ann")).mpids[0]
+    assert (await taken(other, "ann")).mpids == [ann]
+    held, goes_on = asyncio.Event(), asyncio.Event()
+    first = asyncio.create_task(taken(one, "bob", held, goes_on))
+    await held.wait()
+    second = asyncio.create_task(taken(other, "cat"))
+    await asyncio.sleep(0.2)
+    goes_on.set()
+    bob, cat = await first, await second
+    key = key_of(ACCOUNT, token)
+    assert bob.decision.moved == {key: (ann, bob.mpids[0])}
+    assert cat.decision.moved == {key: (bob.mpids[0], cat.mpids[0])}
+    assert await store.find([key]) == {key: cat.mpids[0]}
+    await database.stop()
 
 
 async def test_an_account_has_rules_of_its_own(serve: Serve, bus: Bus) -> None:

@@ -65,6 +65,10 @@ class People:
         return decision
 
     def _enter(self, decision: Decision) -> None:
+        # Whoever holds in memory whose identities are must hear of all that changed hands.
+        of_ended = {merge.mpid for merge in decision.merges}
+        changed = decision.carried.keys() | decision.moved.keys() | decision.removed.keys() | decision.returned.keys()
+        assert {key for key, owner in self.owners.items() if owner in of_ended} <= changed
         for merge in decision.merges:
             assert merge.mpid not in self.into
             assert merge.into not in self.into

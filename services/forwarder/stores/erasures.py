@@ -97,10 +97,13 @@ class Erasures:
         return [Erasure(row.account_id, row.mpid, row.records, tuple(row.places), row.since) for row in rows]
 
     async def finish(self, erasure: Erasure) -> bool:
-        """Forget an erasure that is done, and the marks that are left; whether this was the first to do so."""
+        """Forget an erasure that is still done, with the marks that are left and what partners said of the person; whether this did."""
+        if erasure not in await self.done():
+            return False
         mine = and_(erasures.c.account_id == erasure.account_id, erasures.c.mpid == erasure.mpid, erasures.c.since == erasure.since_ms)
         if (await self._connection.execute(delete(erasures).where(mine))).rowcount != 1:
             return False
         of_account = select(connections.c.id).where(connections.c.account_id == erasure.account_id)
-        await self._connection.execute(delete(waiting).where(waiting.c.mpid == erasure.mpid, waiting.c.connection_id.in_(of_account)))
+        for table in (waiting, rejected_records):
+            await self._connection.execute(delete(table).where(table.c.mpid == erasure.mpid, table.c.connection_id.in_(of_account)))
         return True

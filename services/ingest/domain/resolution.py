@@ -131,7 +131,8 @@ class _Deciding:
                 decision.returned[key] = owner
             else:
                 decision.moved[key] = before, owner
-        decision.carried = {key: owner for key in self._home if (owner := self._owner(key))}
+        # Also of identities that no batch names: whose those are is known from whom they were.
+        decision.carried = {key: owner for key, home in self._home.items() if (owner := self._final(self._owners.get(key, home)))}
         decision.merges = [
             Merge(merge.mpid, self._final(merge.into), merge.type, merge.of) for merge in decision.merges if merge.mpid not in self._new
         ]

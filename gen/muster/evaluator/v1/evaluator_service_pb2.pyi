@@ -790,7 +790,7 @@ class ExportPersonRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     mpid: _builtins.int
     page_size: _builtins.int
-    """Up to so many events or changes a page; 0: 1,000."""
+    """Up to so many events or changes a page; 0: 100."""
     page_token: _builtins.str
     def __init__(
         self,
