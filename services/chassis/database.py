@@ -6,11 +6,12 @@ Instants are stored as whole milliseconds in `ms_column()`; bulk writes go throu
 from __future__ import annotations
 
 import asyncio
+import functools
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, event
 from sqlalchemy.dialects import postgresql
@@ -39,6 +40,7 @@ _POSTGRES_TRANSIENT = {"40001", "40P01", "55P03"}
 _SQLITE_AWAY = ("unable to open database file", "disk I/O error", "database or disk is full")
 _WRITES = "muster_writes"
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -97,6 +99,16 @@ async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
         if not task.cancelled():
             task.exception()  # nobody is there any more to be told
         raise
+
+
+def uncut(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """A handler that opens a transaction and goes to its end when its caller hangs up, as `Database.run_in_transaction` does."""
+
+    @functools.wraps(method)
+    async def whole(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await to_its_end(method(*args, **kwargs))
+
+    return whole
 
 
 def is_transient(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import grpc
 from muster.definition.v1 import audience_pb2
@@ -384,3 +385,17 @@ async def test_a_multi_workspace_audience_reads_each_person_s_data_in_a_named_wo
     assert places(failure) == [("definition.root.criterion.workspace_id", "WORKSPACE_NEEDED")]
     named = definition(attribute("plan", equals("gold"), workspace=games.workspace_id))
     assert list((await home.audience(workspace_ids=both, definition=named)).workspace_ids) == both
+
+
+async def test_callers_who_hang_up_leave_no_lock_behind(home: Home) -> None:
+    gc.disable()  # what only the collector would free stays
+    try:
+        for number in range(40):
+            call = asyncio.ensure_future(home.audience(f"Cut {number}"))
+            await asyncio.sleep(0.001 * (number % 20))
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+            async with asyncio.timeout(5):
+                await home.audience(f"Kept {number}")
+    finally:
+        gc.enable()

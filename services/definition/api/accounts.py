@@ -11,6 +11,7 @@ from muster.definition.v1 import definition_service_pb2_grpc as pb_grpc
 
 from services.chassis.auth import OPERATOR_ACCOUNT, account_of, require_operator
 from services.chassis.clock import Clock
+from services.chassis.database import uncut
 from services.chassis.outbox import Relay
 
 from ..domain.accounts import (
@@ -49,6 +50,7 @@ class AccountApi(pb_grpc.AccountServiceServicer):
         self._relay = relay
         self._clock = clock
 
+    @uncut
     async def CreateAccount(self, request: pb.CreateAccountRequest, context: Context) -> account_pb2.Account:
         require_operator()
         now_ms = self._clock.now_ms()
@@ -70,6 +72,7 @@ class AccountApi(pb_grpc.AccountServiceServicer):
         async with self._store.read(account_of(context)) as scope:
             return account_to_proto(await scope.account())
 
+    @uncut
     async def UpdateAccount(self, request: pb.UpdateAccountRequest, context: Context) -> account_pb2.Account:
         paths = mask_paths(request.update_mask, request.account, _EDITABLE, what="account")
         async with self._store.transaction(account_of(context), now_ms=self._clock.now_ms()) as tx:
@@ -89,6 +92,7 @@ class AccountApi(pb_grpc.AccountServiceServicer):
         self._relay.wake()
         return account_to_proto(account)
 
+    @uncut
     async def CreateWorkspace(self, request: pb.CreateWorkspaceRequest, context: Context) -> account_pb2.Workspace:
         now_ms = self._clock.now_ms()
         create = create_of("CreateWorkspace", request, request.idempotency_key)
@@ -127,6 +131,7 @@ class AccountApi(pb_grpc.AccountServiceServicer):
 
         return await self._override(request.workspace_id, request.etag, change, context)
 
+    @uncut
     async def _override(
         self, workspace_id: int, etag: str, change: Callable[[Overrides], Overrides], context: Context
     ) -> account_pb2.Workspace:
@@ -154,6 +159,7 @@ class AccountApi(pb_grpc.AccountServiceServicer):
             next_page_token=token_of(Position(page.items[-1].attribute, page.items[-1].kind), listed) if page.more else "",
         )
 
+    @uncut
     async def CreateInput(self, request: pb.CreateInputRequest, context: Context) -> pb.CreateInputResponse:
         """A repeated create with the same key answers with the input, and without the secret, which is not kept."""
         now_ms = self._clock.now_ms()
@@ -199,6 +205,7 @@ class AccountApi(pb_grpc.AccountServiceServicer):
             next_page_token=_token(page.items[-1].input_id, listed) if page.more else "",
         )
 
+    @uncut
     async def UpdateInput(self, request: pb.UpdateInputRequest, context: Context) -> account_pb2.Input:
         paths = mask_paths(request.update_mask, request.input, _EDITABLE_OF_INPUTS, what="input")
         async with self._store.transaction(account_of(context), now_ms=self._clock.now_ms()) as tx:
@@ -212,6 +219,7 @@ class AccountApi(pb_grpc.AccountServiceServicer):
         self._relay.wake()
         return input_to_proto(after)
 
+    @uncut
     async def RotateInputKey(self, request: pb.RotateInputKeyRequest, context: Context) -> pb.RotateInputKeyResponse:
         async with self._store.transaction(account_of(context), now_ms=self._clock.now_ms()) as tx:
             await tx.locked_account()
@@ -222,6 +230,7 @@ class AccountApi(pb_grpc.AccountServiceServicer):
         self._relay.wake()
         return pb.RotateInputKeyResponse(input=input_to_proto(data_input), api_secret=key.api_secret)
 
+    @uncut
     async def DeactivateInput(self, request: pb.DeactivateInputRequest, context: Context) -> account_pb2.Input:
         async with self._store.transaction(account_of(context), now_ms=self._clock.now_ms()) as tx:
             await tx.locked_account()

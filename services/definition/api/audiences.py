@@ -10,6 +10,7 @@ from muster.definition.v1 import definition_service_pb2_grpc as pb_grpc
 
 from services.chassis.auth import account_of
 from services.chassis.clock import Clock, to_ms
+from services.chassis.database import uncut
 from services.chassis.outbox import Relay
 
 from ..domain.accounts import Account
@@ -49,6 +50,7 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
         self._relay = relay
         self._clock = clock
 
+    @uncut
     async def CreateAudience(self, request: pb.CreateAudienceRequest, context: Context) -> audience_pb2.Audience:
         now = self._clock.now()
         create = create_of("CreateAudience", request, request.idempotency_key)
@@ -80,6 +82,7 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
             total_size=total,
         )
 
+    @uncut
     async def UpdateAudience(self, request: pb.UpdateAudienceRequest, context: Context) -> audience_pb2.Audience:
         findings = Findings()
         check_note(request.note, Place(findings, "note"))
@@ -94,6 +97,7 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
         self._relay.wake()
         return audience_to_proto(audience)
 
+    @uncut
     async def ActivateAudience(self, request: pb.ActivateAudienceRequest, context: Context) -> audience_pb2.Audience:
         now = self._clock.now()
         async with self._store.transaction(account_of(context), now_ms=to_ms(now)) as tx:
@@ -107,6 +111,7 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
         self._relay.wake()
         return audience_to_proto(active)
 
+    @uncut
     async def DeactivateAudience(self, request: pb.DeactivateAudienceRequest, context: Context) -> audience_pb2.Audience:
         now_ms = self._clock.now_ms()
         async with self._store.transaction(account_of(context), now_ms=now_ms) as tx:
@@ -119,6 +124,7 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
         self._relay.wake()
         return audience_to_proto(inactive)
 
+    @uncut
     async def DeleteAudience(self, request: pb.DeleteAudienceRequest, context: Context) -> audience_pb2.Audience:
         now_ms = self._clock.now_ms()
         async with self._store.transaction(account_of(context), now_ms=now_ms) as tx:
@@ -132,6 +138,7 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
         self._relay.wake()
         return audience_to_proto(deleted)
 
+    @uncut
     async def CloneAudience(self, request: pb.CloneAudienceRequest, context: Context) -> audience_pb2.Audience:
         now_ms = self._clock.now_ms()
         create = create_of("CloneAudience", request, request.idempotency_key)
@@ -179,6 +186,7 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
             next_page_token=token_of(Position(last, last), listed) if page.more else "",
         )
 
+    @uncut
     async def RestoreAudienceRevision(self, request: pb.RestoreAudienceRevisionRequest, context: Context) -> audience_pb2.Audience:
         now = self._clock.now()
         async with self._store.transaction(account_of(context), now_ms=to_ms(now)) as tx:
