@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.chassis.database import Database, add_up, insert_ignore, upsert
 from services.chassis.outbox import Outbox
 from services.chassis.publisher import Outgoing
+from services.chassis.receipts import erasure_done
 from services.evaluator import journal, tables
 from services.evaluator.journal import Locals, Standing
 from services.evaluator.people import RETIRED, Page
-from services.evaluator.receipts import erasure_done
 from services.evaluator.statistics import Minute
 
 _CHUNK = 500
@@ -225,7 +225,15 @@ class Store:
                 ended = (people.c.partition == partition) & (people.c.sequence > before) & (people.c.sequence <= sequence)
                 deleted = select(people.c.account_id, people.c.mpid, people.c.sequence).where(ended, people.c.into_mpid == 0)
                 receipts = [
-                    erasure_done(account_id, mpid, at, rows.get((account_id, mpid), 0), now_ms=now_ms)
+                    erasure_done(
+                        account_id,
+                        mpid,
+                        service="evaluator",
+                        removed=rows.get((account_id, mpid), 0),
+                        places=["events", "attributes", "audiences"],
+                        cause=at,
+                        now_ms=now_ms,
+                    )
                     for account_id, mpid, at in await connection.execute(deleted)
                 ]
                 await self._outbox.add(connection, receipts, now_ms=now_ms)

@@ -13,7 +13,7 @@ from services.chassis import log as logs
 from services.chassis.clock import Clock
 from services.chassis.database import is_transient
 from services.chassis.errors import Unavailable
-from services.forwarder.facts import erasure_done
+from services.chassis.receipts import erasure_done
 from services.forwarder.stores.erasures import Erasure
 from services.forwarder.stores.store import Store, Tx
 
@@ -72,5 +72,14 @@ class Erasing:
         if not await tx.erasures.finish(erasure):
             return False
         now_ms = self._clock.now_ms()
-        await tx.announce([erasure_done(erasure, now_ms=now_ms)], now_ms=now_ms)
+        receipt = erasure_done(
+            erasure.account_id,
+            erasure.mpid,
+            service="forwarder",
+            removed=erasure.records,
+            places=erasure.places,
+            cause=erasure.since_ms,
+            now_ms=now_ms,
+        )
+        await tx.announce([receipt], now_ms=now_ms)
         return True
