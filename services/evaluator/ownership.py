@@ -110,6 +110,7 @@ class Ownership:
         self._giving: set[int] = set()
         self._unfit: Unfit = _fit
         self._me = Announcement(name, self._instance, "")
+        self._joined = False
         self._turn = asyncio.Lock()
         self._stopping = asyncio.Event()
         self.table = Table()
@@ -146,7 +147,11 @@ class Ownership:
                 await asyncio.sleep(0.5)
 
     async def join(self) -> None:
-        """Announce this process and take what falls to it. A lease of an earlier process of the same name is its own at once."""
+        """Announce this process and take what falls to it. A lease of an earlier process of the same name is its own at once.
+
+        While NATS or the database is away nothing is taken; the loop goes on trying.
+        """
+        self._joined = True
         await self._renew()
 
     async def run(self) -> None:
@@ -155,7 +160,7 @@ class Ownership:
             try:
                 await asyncio.wait_for(self._stopping.wait(), self._lease_seconds / _RENEWALS)
             except TimeoutError:
-                if self._me.address:
+                if self._joined:
                     await self._renew()
 
     async def stop(self) -> None:
@@ -165,7 +170,7 @@ class Ownership:
             try:
                 for partition in list(self._revisions):
                     await self._let_go(partition)
-                if self._me.address:
+                if self._joined:
                     await self._kv.delete(f"replica.{self._name}")
             except (nats.errors.Error, TimeoutError) as error:
                 log.warning("leases_not_given_up", error=repr(error))

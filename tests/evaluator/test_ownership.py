@@ -111,3 +111,24 @@ async def test_leases_come_back_when_the_bucket_was_lost(bus: Bus) -> None:
     await one.check()
     await one.check()
     assert one.held == frozenset(range(PARTITIONS))
+
+
+async def test_one_that_could_not_join_at_once_joins_later(bus: Bus) -> None:
+    one = ownership(bus, "a")
+    answers = [TimeoutError(), TimeoutError()]
+
+    async def unfit() -> frozenset[int]:
+        if answers:
+            raise answers.pop()
+        return frozenset()
+
+    one.judge_by(unfit)
+    await one.start()
+    await one.join()
+    assert not one.held
+    loop = asyncio.create_task(one.run())
+    async with asyncio.timeout(10):
+        while one.held != frozenset(range(PARTITIONS)):
+            await asyncio.sleep(0.05)
+    await one.stop()
+    await loop
