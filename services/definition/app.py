@@ -42,7 +42,7 @@ def add_parts(app: App, settings: DefinitionSettings, clock: Clock) -> GrpcServe
     server = app.add(GrpcServer(settings, clock))
     server.add(pb_grpc.add_AccountServiceServicer_to_server, AccountApi(store, relay, clock), f"{_PACKAGE}.AccountService")
     server.add(pb_grpc.add_AudienceServiceServicer_to_server, AudienceApi(store, relay, clock), f"{_PACKAGE}.AudienceService")
-    server.add(pb_grpc.add_AbTestServiceServicer_to_server, AbTestApi(), f"{_PACKAGE}.AbTestService")
+    server.add(pb_grpc.add_AbTestServiceServicer_to_server, AbTestApi(store, relay, clock), f"{_PACKAGE}.AbTestService")
     add_operations(server, bus, settings, clock)
     return server
 

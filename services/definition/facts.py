@@ -7,11 +7,12 @@ from muster.definition.v1 import facts_pb2
 from services.chassis.bus import Outgoing, headers_of
 from services.chassis.streams import definitions_subject
 
+from .domain.ab_tests import AbTest
 from .domain.accounts import Account, Input, Workspace
 from .domain.audiences import Audience
-from .translation import account_to_proto, audience_to_proto, input_to_proto, workspace_to_proto
+from .translation import ab_test_to_proto, account_to_proto, audience_to_proto, input_to_proto, workspace_to_proto
 
-Thing = Account | Workspace | Input | Audience
+Thing = Account | Workspace | Input | Audience | AbTest
 
 
 def fact_of(thing: Thing, *, now_ms: int) -> Outgoing:
@@ -31,6 +32,9 @@ def fact_of(thing: Thing, *, now_ms: int) -> Outgoing:
         case Audience():
             kind, thing_id = "audience", thing.audience_id
             fact.audience.CopyFrom(audience_to_proto(thing))
+        case AbTest():
+            kind, thing_id = "abtest", thing.ab_test_id
+            fact.ab_test.CopyFrom(ab_test_to_proto(thing))
     return Outgoing(
         definitions_subject(thing.account_id, kind, thing_id),
         fact.SerializeToString(),

@@ -16,6 +16,7 @@ from services.chassis.errors import Conflict
 from services.chassis.outbox import Outbox
 
 from . import tables
+from .domain.ab_tests import AbTest, AbTestNotFound, Variation
 from .domain.accounts import (
     Account,
     AccountNotFound,
@@ -135,6 +136,13 @@ class Scope:
             .order_by(users.c.audience_id)
         )
         return [(row.audience_id, row.name) for row in found]
+
+    async def ab_test(self, ab_test_id: int) -> AbTest:
+        """A deleted one too. Raises AbTestNotFound."""
+        row = await self._by_id(tables.ab_tests, ab_test_id)
+        if row is None:
+            raise AbTestNotFound(f"There is no test {ab_test_id} in this account.", ab_test_id=ab_test_id)
+        return _ab_test(row)
 
     async def revision(self, audience_id: int, revision: int) -> Revision:
         """Raises RevisionNotFound."""
@@ -273,6 +281,14 @@ class Transaction(Scope):
         await self._index(audience)
         return audience
 
+    async def add_ab_test(self, test: AbTest) -> AbTest:
+        """The test with its new id."""
+        ab_test_id = await self._insert(tables.ab_tests, _without(_ab_test_row(test), "ab_test_id"))
+        return await self._announce(await self.ab_test(ab_test_id))
+
+    async def save_ab_test(self, test: AbTest) -> AbTest:
+        return await self._save(tables.ab_tests, test, _ab_test_row(test))
+
     async def keep_revision(self, revision: Revision) -> None:
         """Keep a revision; keeping it again changes nothing."""
         row = {
@@ -386,7 +402,7 @@ def _workspace_row(workspace: Workspace) -> dict[str, Any]:
     return _row(workspace) | {"attribute_overrides": overrides}
 
 
-def _row(thing: Account | Workspace | Input | Audience | Revision) -> dict[str, Any]:
+def _row(thing: Account | Workspace | Input | Audience | Revision | AbTest) -> dict[str, Any]:
     return {name.name: getattr(thing, name.name) for name in fields(thing)}
 
 
@@ -419,6 +435,14 @@ def _audience_row(audience: Audience) -> dict[str, Any]:
         "definition": audience.definition.SerializeToString(),
         "tags": list(audience.tags),
     }
+
+
+def _ab_test(row: Row) -> AbTest:
+    return AbTest(**row | {"variations": tuple(Variation(name, percentage) for name, percentage in row["variations"])})
+
+
+def _ab_test_row(test: AbTest) -> dict[str, Any]:
+    return _row(test) | {"variations": [[one.name, one.percentage] for one in test.variations]}
 
 
 def _revision(row: Row) -> Revision:

@@ -105,6 +105,8 @@ audiences = Table(
     Column("created_by", Text, nullable=False),
     Column("updated_by", Text, nullable=False),
     ms_column("delete_time_ms"),
+    # Of its A/B test; 0: none.
+    Column("ab_test_id", BigInteger, nullable=False, server_default="0"),
     Index(None, "account_id", "name_folded", "audience_id"),
     Index(None, "account_id", "create_time_ms", "audience_id"),
     Index(None, "account_id", "update_time_ms", "audience_id"),
@@ -146,6 +148,23 @@ audience_revisions = Table(
     Column("note", Text, nullable=False),
     ms_column("create_time_ms"),
     PrimaryKeyConstraint("audience_id", "revision"),
+)
+
+ab_tests = Table(
+    "ab_tests",
+    metadata,
+    id_column("ab_test_id"),
+    _account_id(),
+    Column("audience_id", BigInteger, ForeignKey("audiences.audience_id"), nullable=False),
+    _version(),
+    Column("name", Text, nullable=False),
+    # [name, percentage] each, in their order.
+    Column("variations", JSON, nullable=False),
+    ms_column("create_time_ms"),
+    Column("created_by", Text, nullable=False),
+    ms_column("delete_time_ms"),
+    Index(None, "account_id", "audience_id"),
+    sqlite_autoincrement=True,
 )
 
 # Which thing a create with an idempotency key made, and what was asked for. Account 0: the operator of the installation.

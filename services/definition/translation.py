@@ -8,6 +8,7 @@ from typing import Any
 from muster.definition.v1 import account_pb2, audience_pb2, definition_service_pb2
 from muster.ingest.v1 import identity_pb2
 
+from .domain.ab_tests import AbTest, Variation
 from .domain.accounts import Account, Input, Workspace
 from .domain.audiences import Audience, Edit, Revision
 from .domain.etags import etag_of
@@ -101,7 +102,29 @@ def audience_to_proto(audience: Audience) -> audience_pb2.Audience:
         created_by=audience.created_by,
         updated_by=audience.updated_by,
         delete_time_ms=audience.delete_time_ms,
+        ab_test_id=audience.ab_test_id,
     )
+
+
+def ab_test_to_proto(test: AbTest) -> audience_pb2.AbTest:
+    """A deleted one has no variations any more."""
+    told = () if test.deleted else test.variations
+    return audience_pb2.AbTest(
+        ab_test_id=test.ab_test_id,
+        audience_id=test.audience_id,
+        name=test.name,
+        variations=[
+            audience_pb2.Variation(variation_id=place, name=one.name, percentage=one.percentage) for place, one in enumerate(told, start=1)
+        ],
+        create_time_ms=test.create_time_ms,
+        etag=etag_of(test.version),
+        created_by=test.created_by,
+        delete_time_ms=test.delete_time_ms,
+    )
+
+
+def variations_of(test: audience_pb2.AbTest) -> tuple[Variation, ...]:
+    return tuple(Variation(one.name, one.percentage) for one in test.variations)
 
 
 def revision_to_proto(revision: Revision) -> audience_pb2.AudienceRevision:

@@ -367,17 +367,6 @@ async def test_the_audiences_of_another_account_do_not_exist(service: Service, h
     assert [reason for _, reason in places(failure)] == ["UNKNOWN_WORKSPACE", "UNKNOWN_AUDIENCE"]
 
 
-async def test_ab_tests_say_that_they_are_not_built_yet(home: Home) -> None:
-    for call in (
-        home.client.ab_tests.CreateAbTest(pb.CreateAbTestRequest(ab_test=audience_pb2.AbTest(name="x"))),
-        home.client.ab_tests.GetAbTest(pb.GetAbTestRequest()),
-        home.client.ab_tests.DeleteAbTest(pb.DeleteAbTestRequest()),
-    ):
-        failure = await refused(call)
-        assert (failure.code, failure.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_BUILT_YET")
-        assert failure.message == "A/B tests are not part of this version; connect the whole audience instead."
-
-
 async def test_a_multi_workspace_audience_reads_each_person_s_data_in_a_named_workspace(home: Home) -> None:
     games = await home.accounts.CreateWorkspace(pb.CreateWorkspaceRequest(name="Games"))
     both = [home.workspace.workspace_id, games.workspace_id]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from services.chassis.bus import Bus
 from services.evaluator.ownership import Announcement, Lease, NameTaken, Ownership, Table, shares, to_give, to_take
+from tests.fakes.waiting import eventually
 
 PARTITIONS = 8
 
@@ -127,8 +128,6 @@ async def test_one_that_could_not_join_at_once_joins_later(bus: Bus) -> None:
     await one.join()
     assert not one.held
     loop = asyncio.create_task(one.run())
-    async with asyncio.timeout(10):
-        while one.held != frozenset(range(PARTITIONS)):
-            await asyncio.sleep(0.05)
+    await eventually(lambda: one.held == frozenset(range(PARTITIONS)))
     await one.stop()
     await loop

@@ -33,8 +33,8 @@ class InvalidMask(Invalid):
     reason = Reason.UNKNOWN_FIELD.value
 
 
-def refuse(faults: Sequence[Fault]) -> None:
-    """Raises InvalidAudience with the faults, if there are any."""
+def refuse(faults: Sequence[Fault], error: type[Invalid] = InvalidAudience) -> None:
+    """Raises `error` with the faults, if there are any."""
     if not faults:
         return
     told, length = list[FieldViolation](), 0
@@ -52,7 +52,7 @@ def refuse(faults: Sequence[Fault]) -> None:
         message = f"{shown} And {len(faults) - 1} more faults."
     else:
         message = f"{shown} And {len(faults) - 1} more faults, {len(told)} told in all; ValidateDefinition lists those of the definition."
-    raise InvalidAudience(message, told, faults=len(faults), told=len(told))
+    raise error(message, told, faults=len(faults), told=len(told))
 
 
 def mask_paths(mask: FieldMask, message: Message, editable: Collection[str], *, what: str) -> frozenset[str]:

@@ -34,7 +34,7 @@ class AudienceInUse(FailedPrecondition):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audience:
     """An audience. `version` grows with each change of anything, `revision` with each change of meaning; `audience_id` is 0 until the
-    database gave one; `delete_time_ms` is 0 unless it was deleted."""
+    database gave one; `delete_time_ms` is 0 unless it was deleted, `ab_test_id` unless it has a test."""
 
     audience_id: int = 0
     account_id: int
@@ -53,6 +53,7 @@ class Audience:
     created_by: str
     updated_by: str
     delete_time_ms: int = 0
+    ab_test_id: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,9 @@ class Reason(StrEnum):
     CYCLE = "CYCLE"
     NOT_EVALUATED_YET = "NOT_EVALUATED_YET"
     AUDIENCE_NOT_ACTIVE = "AUDIENCE_NOT_ACTIVE"
+    TOO_MANY = "TOO_MANY"
+    OVER_100_PERCENT = "OVER_100_PERCENT"
+    DUPLICATE_NAME = "DUPLICATE_NAME"
 
 
 @dataclass(frozen=True, slots=True)

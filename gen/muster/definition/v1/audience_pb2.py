@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from muster.definition.v1 import definition_pb2 as muster_dot_definition_dot_v1_dot_definition__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#muster/definition/v1/audience.proto\x12\x14muster.definition.v1\x1a%muster/definition/v1/definition.proto\"\x8b\x03\n\x08\x41udience\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\rexternal_name\x18\x03 \x01(\t\x12\x15\n\rworkspace_ids\x18\x04 \x03(\x03\x12\x11\n\tinput_ids\x18\x05 \x03(\x03\x12\x34\n\ndefinition\x18\x06 \x01(\x0b\x32 .muster.definition.v1.Definition\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x32\n\x05state\x18\x08 \x01(\x0e\x32#.muster.definition.v1.AudienceState\x12\x10\n\x08revision\x18\t \x01(\x04\x12\x0c\n\x04\x65tag\x18\n \x01(\t\x12\x16\n\x0e\x63reate_time_ms\x18\x0b \x01(\x03\x12\x16\n\x0eupdate_time_ms\x18\x0c \x01(\x03\x12\x12\n\ncreated_by\x18\r \x01(\t\x12\x12\n\nupdated_by\x18\x0e \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x0f \x01(\t\x12\x16\n\x0e\x64\x65lete_time_ms\x18\x10 \x01(\x03\"\xcf\x01\n\x10\x41udienceRevision\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\x03\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x34\n\ndefinition\x18\x03 \x01(\x0b\x32 .muster.definition.v1.Definition\x12\x15\n\rworkspace_ids\x18\x04 \x03(\x03\x12\x11\n\tinput_ids\x18\x05 \x03(\x03\x12\x0e\n\x06\x61uthor\x18\x06 \x01(\t\x12\x0c\n\x04note\x18\x07 \x01(\t\x12\x16\n\x0e\x63reate_time_ms\x18\x08 \x01(\x03\"\x9a\x01\n\x06\x41\x62Test\x12\x12\n\nab_test_id\x18\x01 \x01(\x03\x12\x13\n\x0b\x61udience_id\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x33\n\nvariations\x18\x04 \x03(\x0b\x32\x1f.muster.definition.v1.Variation\x12\x16\n\x0e\x63reate_time_ms\x18\x05 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\"C\n\tVariation\x12\x14\n\x0cvariation_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\npercentage\x18\x03 \x01(\r*\x9d\x01\n\rAudienceState\x12\x1e\n\x1a\x41UDIENCE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41UDIENCE_STATE_DRAFT\x10\x01\x12\x19\n\x15\x41UDIENCE_STATE_ACTIVE\x10\x02\x12\x1b\n\x17\x41UDIENCE_STATE_INACTIVE\x10\x03\x12\x1a\n\x16\x41UDIENCE_STATE_DELETED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#muster/definition/v1/audience.proto\x12\x14muster.definition.v1\x1a%muster/definition/v1/definition.proto\"\x9f\x03\n\x08\x41udience\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\rexternal_name\x18\x03 \x01(\t\x12\x15\n\rworkspace_ids\x18\x04 \x03(\x03\x12\x11\n\tinput_ids\x18\x05 \x03(\x03\x12\x34\n\ndefinition\x18\x06 \x01(\x0b\x32 .muster.definition.v1.Definition\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x32\n\x05state\x18\x08 \x01(\x0e\x32#.muster.definition.v1.AudienceState\x12\x10\n\x08revision\x18\t \x01(\x04\x12\x0c\n\x04\x65tag\x18\n \x01(\t\x12\x16\n\x0e\x63reate_time_ms\x18\x0b \x01(\x03\x12\x16\n\x0eupdate_time_ms\x18\x0c \x01(\x03\x12\x12\n\ncreated_by\x18\r \x01(\t\x12\x12\n\nupdated_by\x18\x0e \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x0f \x01(\t\x12\x16\n\x0e\x64\x65lete_time_ms\x18\x10 \x01(\x03\x12\x12\n\nab_test_id\x18\x11 \x01(\x03\"\xcf\x01\n\x10\x41udienceRevision\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\x03\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x34\n\ndefinition\x18\x03 \x01(\x0b\x32 .muster.definition.v1.Definition\x12\x15\n\rworkspace_ids\x18\x04 \x03(\x03\x12\x11\n\tinput_ids\x18\x05 \x03(\x03\x12\x0e\n\x06\x61uthor\x18\x06 \x01(\t\x12\x0c\n\x04note\x18\x07 \x01(\t\x12\x16\n\x0e\x63reate_time_ms\x18\x08 \x01(\x03\"\xc6\x01\n\x06\x41\x62Test\x12\x12\n\nab_test_id\x18\x01 \x01(\x03\x12\x13\n\x0b\x61udience_id\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x33\n\nvariations\x18\x04 \x03(\x0b\x32\x1f.muster.definition.v1.Variation\x12\x16\n\x0e\x63reate_time_ms\x18\x05 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12\x12\n\ncreated_by\x18\x07 \x01(\t\x12\x16\n\x0e\x64\x65lete_time_ms\x18\x08 \x01(\x03\"C\n\tVariation\x12\x14\n\x0cvariation_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\npercentage\x18\x03 \x01(\r*\x9d\x01\n\rAudienceState\x12\x1e\n\x1a\x41UDIENCE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41UDIENCE_STATE_DRAFT\x10\x01\x12\x19\n\x15\x41UDIENCE_STATE_ACTIVE\x10\x02\x12\x1b\n\x17\x41UDIENCE_STATE_INACTIVE\x10\x03\x12\x1a\n\x16\x41UDIENCE_STATE_DELETED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'muster.definition.v1.audience_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AUDIENCESTATE']._serialized_start=935
-  _globals['_AUDIENCESTATE']._serialized_end=1092
+  _globals['_AUDIENCESTATE']._serialized_start=999
+  _globals['_AUDIENCESTATE']._serialized_end=1156
   _globals['_AUDIENCE']._serialized_start=101
-  _globals['_AUDIENCE']._serialized_end=496
-  _globals['_AUDIENCEREVISION']._serialized_start=499
-  _globals['_AUDIENCEREVISION']._serialized_end=706
-  _globals['_ABTEST']._serialized_start=709
-  _globals['_ABTEST']._serialized_end=863
-  _globals['_VARIATION']._serialized_start=865
-  _globals['_VARIATION']._serialized_end=932
+  _globals['_AUDIENCE']._serialized_end=516
+  _globals['_AUDIENCEREVISION']._serialized_start=519
+  _globals['_AUDIENCEREVISION']._serialized_end=726
+  _globals['_ABTEST']._serialized_start=729
+  _globals['_ABTEST']._serialized_end=927
+  _globals['_VARIATION']._serialized_start=929
+  _globals['_VARIATION']._serialized_end=996
 # @@protoc_insertion_point(module_scope)

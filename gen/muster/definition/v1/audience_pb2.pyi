@@ -61,6 +61,7 @@ class Audience(_message.Message):
     UPDATED_BY_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     DELETE_TIME_MS_FIELD_NUMBER: _builtins.int
+    AB_TEST_ID_FIELD_NUMBER: _builtins.int
     audience_id: _builtins.int
     name: _builtins.str
     """At most 100 characters."""
@@ -77,6 +78,8 @@ class Audience(_message.Message):
     description: _builtins.str
     delete_time_ms: _builtins.int
     """Set once the audience was deleted."""
+    ab_test_id: _builtins.int
+    """Of its A/B test. 0: it has none."""
     @_builtins.property
     def workspace_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """One: a single-workspace audience. Several: a multi-workspace one."""
@@ -108,10 +111,11 @@ class Audience(_message.Message):
         updated_by: _builtins.str = ...,
         description: _builtins.str = ...,
         delete_time_ms: _builtins.int = ...,
+        ab_test_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id", "create_time_ms", b"create_time_ms", "created_by", b"created_by", "definition", b"definition", "delete_time_ms", b"delete_time_ms", "description", b"description", "etag", b"etag", "external_name", b"external_name", "input_ids", b"input_ids", "name", b"name", "revision", b"revision", "state", b"state", "tags", b"tags", "update_time_ms", b"update_time_ms", "updated_by", b"updated_by", "workspace_ids", b"workspace_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ab_test_id", b"ab_test_id", "audience_id", b"audience_id", "create_time_ms", b"create_time_ms", "created_by", b"created_by", "definition", b"definition", "delete_time_ms", b"delete_time_ms", "description", b"description", "etag", b"etag", "external_name", b"external_name", "input_ids", b"input_ids", "name", b"name", "revision", b"revision", "state", b"state", "tags", b"tags", "update_time_ms", b"update_time_ms", "updated_by", b"updated_by", "workspace_ids", b"workspace_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -164,6 +168,8 @@ Global___AudienceRevision: _TypeAlias = AudienceRevision  # noqa: Y015
 
 @_typing.final
 class AbTest(_message.Message):
+    """A split of an audience. Who is in which variation follows from the test and the MPID alone, so editing the audience moves nobody."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     AB_TEST_ID_FIELD_NUMBER: _builtins.int
@@ -172,14 +178,20 @@ class AbTest(_message.Message):
     VARIATIONS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_MS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    CREATED_BY_FIELD_NUMBER: _builtins.int
+    DELETE_TIME_MS_FIELD_NUMBER: _builtins.int
     ab_test_id: _builtins.int
     audience_id: _builtins.int
     name: _builtins.str
+    """At most 100 characters."""
     create_time_ms: _builtins.int
     etag: _builtins.str
+    created_by: _builtins.str
+    delete_time_ms: _builtins.int
+    """Set once the test was deleted."""
     @_builtins.property
     def variations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Variation]:
-        """At most 5, beside Control, which holds the rest of 100%."""
+        """At most 5, beside Control, which holds the rest of 100%. Empty once the test was deleted."""
 
     def __init__(
         self,
@@ -190,10 +202,12 @@ class AbTest(_message.Message):
         variations: _abc.Iterable[Global___Variation] | None = ...,
         create_time_ms: _builtins.int = ...,
         etag: _builtins.str = ...,
+        created_by: _builtins.str = ...,
+        delete_time_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ab_test_id", b"ab_test_id", "audience_id", b"audience_id", "create_time_ms", b"create_time_ms", "etag", b"etag", "name", b"name", "variations", b"variations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ab_test_id", b"ab_test_id", "audience_id", b"audience_id", "create_time_ms", b"create_time_ms", "created_by", b"created_by", "delete_time_ms", b"delete_time_ms", "etag", b"etag", "name", b"name", "variations", b"variations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -207,9 +221,11 @@ class Variation(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     PERCENTAGE_FIELD_NUMBER: _builtins.int
     variation_id: _builtins.int
+    """Its place in the test, from 1; Control has 0. Set by the service."""
     name: _builtins.str
+    """At most 100 characters; of one test no two are alike, and none is `Control`."""
     percentage: _builtins.int
-    """Whole, 1 to 100."""
+    """Whole, 1 to 100; of all variations together at most 100."""
     def __init__(
         self,
         *,

@@ -871,7 +871,9 @@ class CreateAbTestRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     idempotency_key: _builtins.str
     @_builtins.property
-    def ab_test(self) -> _audience_pb2.AbTest: ...
+    def ab_test(self) -> _audience_pb2.AbTest:
+        """Audience, name and variations (names and percentages) are read."""
+
     def __init__(
         self,
         *,
@@ -913,6 +915,7 @@ class DeleteAbTestRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     ab_test_id: _builtins.int
     etag: _builtins.str
+    """Empty: whatever it is now."""
     def __init__(
         self,
         *,

@@ -1163,19 +1163,21 @@ class AbTestServiceServicer:
     """
 
     def CreateAbTest(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """An audience has at most one test. It is fixed once made: delete it and make another instead of editing it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetAbTest(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The test that an audience has now.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAbTest(self, request, context):
-        """Deletes the variations and their connections too.
+        """Deletes the variations and their connections too; those of the whole audience stay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

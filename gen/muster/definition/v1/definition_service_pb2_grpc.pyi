@@ -317,9 +317,11 @@ class AbTestServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AbTestServiceAsyncStub: ...
     CreateAbTest: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.CreateAbTestRequest, _audience_pb2.AbTest]
+    """An audience has at most one test. It is fixed once made: delete it and make another instead of editing it."""
     GetAbTest: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.GetAbTestRequest, _audience_pb2.AbTest]
+    """The test that an audience has now."""
     DeleteAbTest: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.DeleteAbTestRequest, _audience_pb2.AbTest]
-    """Deletes the variations and their connections too."""
+    """Deletes the variations and their connections too; those of the whole audience stay."""
 
 @_typing.type_check_only
 class AbTestServiceAsyncStub(AbTestServiceStub):
@@ -327,9 +329,11 @@ class AbTestServiceAsyncStub(AbTestServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateAbTest: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.CreateAbTestRequest, _audience_pb2.AbTest]  # type: ignore[assignment]
+    """An audience has at most one test. It is fixed once made: delete it and make another instead of editing it."""
     GetAbTest: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.GetAbTestRequest, _audience_pb2.AbTest]  # type: ignore[assignment]
+    """The test that an audience has now."""
     DeleteAbTest: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.DeleteAbTestRequest, _audience_pb2.AbTest]  # type: ignore[assignment]
-    """Deletes the variations and their connections too."""
+    """Deletes the variations and their connections too; those of the whole audience stay."""
 
 class AbTestServiceServicer(metaclass=_abc_1.ABCMeta):
     """A/B tests of audiences."""
@@ -339,14 +343,16 @@ class AbTestServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _definition_service_pb2.CreateAbTestRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_audience_pb2.AbTest, _abc.Awaitable[_audience_pb2.AbTest]]: ...
+    ) -> _typing.Union[_audience_pb2.AbTest, _abc.Awaitable[_audience_pb2.AbTest]]:
+        """An audience has at most one test. It is fixed once made: delete it and make another instead of editing it."""
 
     @_abc_1.abstractmethod
     def GetAbTest(
         self,
         request: _definition_service_pb2.GetAbTestRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_audience_pb2.AbTest, _abc.Awaitable[_audience_pb2.AbTest]]: ...
+    ) -> _typing.Union[_audience_pb2.AbTest, _abc.Awaitable[_audience_pb2.AbTest]]:
+        """The test that an audience has now."""
 
     @_abc_1.abstractmethod
     def DeleteAbTest(
@@ -354,6 +360,6 @@ class AbTestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _definition_service_pb2.DeleteAbTestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audience_pb2.AbTest, _abc.Awaitable[_audience_pb2.AbTest]]:
-        """Deletes the variations and their connections too."""
+        """Deletes the variations and their connections too; those of the whole audience stay."""
 
 def add_AbTestServiceServicer_to_server(servicer: AbTestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -67,6 +67,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """An audience has faults; the field violations name them."""
     ERROR_REASON_CREATE_IN_PROGRESS: _ErrorReason.ValueType  # 36
     """The same create is being handled at this moment; repeat it for its answer."""
+    ERROR_REASON_AB_TEST_NOT_FOUND: _ErrorReason.ValueType  # 37
+    ERROR_REASON_AB_TEST_EXISTS: _ErrorReason.ValueType  # 38
+    """An audience has at most one."""
+    ERROR_REASON_INVALID_AB_TEST: _ErrorReason.ValueType  # 39
+    """A test has faults; the field violations name them."""
+    ERROR_REASON_TOO_MANY: _ErrorReason.ValueType  # 40
+    ERROR_REASON_OVER_100_PERCENT: _ErrorReason.ValueType  # 41
+    ERROR_REASON_DUPLICATE_NAME: _ErrorReason.ValueType  # 42
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons in `google.rpc.ErrorInfo` (domain `muster`) and in field violations."""
@@ -116,4 +124,12 @@ ERROR_REASON_INVALID_AUDIENCE: ErrorReason.ValueType  # 35
 """An audience has faults; the field violations name them."""
 ERROR_REASON_CREATE_IN_PROGRESS: ErrorReason.ValueType  # 36
 """The same create is being handled at this moment; repeat it for its answer."""
+ERROR_REASON_AB_TEST_NOT_FOUND: ErrorReason.ValueType  # 37
+ERROR_REASON_AB_TEST_EXISTS: ErrorReason.ValueType  # 38
+"""An audience has at most one."""
+ERROR_REASON_INVALID_AB_TEST: ErrorReason.ValueType  # 39
+"""A test has faults; the field violations name them."""
+ERROR_REASON_TOO_MANY: ErrorReason.ValueType  # 40
+ERROR_REASON_OVER_100_PERCENT: ErrorReason.ValueType  # 41
+ERROR_REASON_DUPLICATE_NAME: ErrorReason.ValueType  # 42
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
