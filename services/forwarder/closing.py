@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.forwarder.connectors.base import Purpose
 from services.forwarder.delivery import new_delivery
+from services.forwarder.domain.ab_tests import name_downstream
 from services.forwarder.domain.connections import Connection, State, deleted
 from services.forwarder.facts import fault_cleared
 from services.forwarder.following import stop_following
@@ -29,7 +30,7 @@ async def close(tx: Tx, account_id: int, connection_id: int, *, now_ms: int, eta
         await tx.deliveries.finish(pending, Outcome.FAILED, tries=pending.tries, message="the connection was deleted", now_ms=now_ms)
     await tx.members.forget_connection(connection_id)
     if before.subscribed:
-        name = (audience.external_name or audience.name) if audience else ""
+        name = name_downstream(audience.external_name or audience.name if audience else "", before.variation)
         closing = new_delivery(before, Purpose.UNSUBSCRIBE, (), audience_name=name, now_ms=now_ms)
         await tx.deliveries.write(closing, account_id=account_id)
     if before.state is State.FAULTED:

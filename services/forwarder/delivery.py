@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay, wait_random_exponential
@@ -21,10 +21,11 @@ from services.forwarder.connectors.base import Answer, Connector, Purpose, Reque
 from services.forwarder.connectors.directory import Connectors
 from services.forwarder.connectors.lines import PartnerLines
 from services.forwarder.domain import forms
+from services.forwarder.domain.ab_tests import id_downstream
 from services.forwarder.domain.connections import Connection, Fault, State, faulted, paused
 from services.forwarder.domain.faults import Cause, PartnerError
 from services.forwarder.domain.identities import Identity, Kind, Presented
-from services.forwarder.domain.reconcile import difference
+from services.forwarder.domain.reconcile import Waiting, difference
 from services.forwarder.domain.retry import RetryPolicy
 from services.forwarder.facts import fault_raised
 from services.forwarder.lookups import NotAnswered
@@ -129,6 +130,8 @@ class Worker:
         if fresh is None or not _is_alike(fresh, work):
             return True
         work = fresh
+        if connection.variation:
+            waiting = _of_variation(work, waiting)
         inside = [person.mpid for person in waiting if person.member] if work.audience_live else []
         try:
             identities = await self._presented(connection.account_id, inside, connector, form)
@@ -215,7 +218,7 @@ class Worker:
         return Request(
             request_id=delivery.request_id,
             account_id=work.connection.account_id,
-            audience_id=work.connection.audience_id,
+            audience_id=id_downstream(work.connection.audience_id, work.connection.ab_test_id, work.connection.variation_id),
             audience_name=delivery.audience_name,
             subscription=delivery.subscription,
             create_time_ms=delivery.create_time_ms,
@@ -321,6 +324,13 @@ async def _call(connector: Connector[Any], request: Request, delivery: Delivery,
             return Answer(), {}
         case Purpose.CHANGES:
             return await connector.send(request, delivery.changes, form, http), {}
+
+
+def _of_variation(work: Work, waiting: Sequence[Waiting]) -> list[Waiting]:
+    """The same people, members where they are members of the variation that is connected."""
+    variation = work.connection.variation
+    inside = work.ab_test.inside(variation, [person.mpid for person in waiting]) if work.ab_test else frozenset()
+    return [replace(person, member=person.member and person.mpid in inside) for person in waiting]
 
 
 def _is_alike(one: Work, other: Work) -> bool:

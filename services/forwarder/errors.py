@@ -34,6 +34,10 @@ class AudienceNotActive(FailedPrecondition):
     """Only an active audience can be connected."""
 
 
+class AudienceHasTest(FailedPrecondition):
+    """The audience has an A/B test, so each of its variations is connected by itself."""
+
+
 class StaleEtag(Conflict):
     """It was changed since the caller read it."""
 

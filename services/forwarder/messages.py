@@ -15,6 +15,7 @@ from services.chassis import log as logs
 from services.chassis.clock import Clock
 from services.chassis.consumer import Hopeless, Message
 from services.forwarder.closing import close
+from services.forwarder.domain.ab_tests import AbTest
 from services.forwarder.following import apply_facts
 from services.forwarder.stores.members import ACTIVE, DELETED, Audience
 from services.forwarder.stores.store import Store, Tx
@@ -33,7 +34,8 @@ _STATES = {
 
 
 class DefinitionMessages:
-    """Keeps the copy of the audiences. One that becomes inactive is empty for its partners; a deleted one's connections end."""
+    """Keeps the copies of the audiences and their A/B tests. An audience that becomes inactive is empty for its partners; the connections
+    of a deleted one end, and so do those of the variations of a deleted test."""
 
     def __init__(self, store: Store, clock: Clock, wake: Wake, snapshots_wanted: Callable[[], None]) -> None:
         self._store = store
@@ -42,8 +44,9 @@ class DefinitionMessages:
         self._snapshots_wanted = snapshots_wanted
 
     async def handle(self, messages: list[Message]) -> None:
-        """Take the newest state of audiences; other kinds are passed over."""
+        """Take the newest state of audiences and tests; other kinds are passed over."""
         told: dict[tuple[int, int], Audience] = {}
+        tests: dict[tuple[int, int], AbTest] = {}
         for message in messages:
             fact = _parsed(definition_facts.DefinitionFact, message)
             if fact.WhichOneof("state") == "audience":
@@ -51,10 +54,16 @@ class DefinitionMessages:
                 known = told.get(audience.key)
                 if known is None or known.version < audience.version:
                     told[audience.key] = audience
-        if told:
+            elif fact.WhichOneof("state") == "ab_test":
+                test = _ab_test(fact)
+                tests[test.account_id, test.ab_test_id] = test
+        if told or tests:
             now_ms = self._clock.now_ms()
-            woken = await self._store.write(lambda tx: self._take(tx, list(told.values()), now_ms))
-            self._wake(woken)
+
+            async def work(tx: Tx) -> list[int]:
+                return await self._take(tx, list(told.values()), now_ms) + await self._take_tests(tx, list(tests.values()), now_ms)
+
+            self._wake(await self._store.write(work))
             self._snapshots_wanted()
 
     async def _take(self, tx: Tx, told: Sequence[Audience], now_ms: int) -> list[int]:
@@ -75,6 +84,21 @@ class DefinitionMessages:
                 else:
                     await tx.members.mark_all(id, audience.key, since_ms=now_ms)
             woken += ids
+        return woken
+
+    async def _take_tests(self, tx: Tx, told: Sequence[AbTest], now_ms: int) -> list[int]:
+        woken: list[int] = []
+        for test in told:
+            before = await tx.ab_tests.get(test.account_id, test.ab_test_id)
+            if before is not None and before.version >= test.version:
+                continue
+            await tx.ab_tests.save(test)
+            if test.deleted:
+                ids = await tx.connections.of_test(test.account_id, test.ab_test_id)
+                log.info("ab_test_deleted", audience_id=test.audience_id, ab_test_id=test.ab_test_id, connections=len(ids))
+                for id in ids:
+                    await close(tx, test.account_id, id, now_ms=now_ms)
+                woken += ids
         return woken
 
 
@@ -159,6 +183,12 @@ def _audience(fact: definition_facts.DefinitionFact) -> Audience:
         state=state,
         version=fact.version,
     )
+
+
+def _ab_test(fact: definition_facts.DefinitionFact) -> AbTest:
+    told = fact.ab_test
+    variations = tuple((one.name, one.percentage) for one in told.variations)
+    return AbTest(fact.account_id, told.ab_test_id, told.audience_id, fact.version, variations)
 
 
 def _parsed(type: type[M], message: Message) -> M:

@@ -41,6 +41,9 @@ connections = Table(
     _id("account_id"),
     _id("audience_id"),
     Column("variation", Text, nullable=False),
+    # Of the variation; 0: the whole audience.
+    Column("ab_test_id", BigInteger, nullable=False, server_default="0"),
+    Column("variation_id", Integer, nullable=False, server_default="0"),
     Column("configuration_id", ForeignKey("configurations.id"), nullable=False, index=True),
     Column("settings", JSON, nullable=False),
     Column("state", Text, nullable=False),
@@ -88,6 +91,18 @@ audiences = Table(
     # Whether its members are followed here: they are, from a snapshot on, while it has connections.
     Column("following", Text, nullable=False),
     Column("follow_mark", BigInteger, nullable=False),
+)
+
+# A copy of what the definition service tells: [name, percentage] of each variation; none of a deleted test.
+ab_tests = Table(
+    "ab_tests",
+    metadata,
+    _id("account_id", primary_key=True),
+    _id("ab_test_id", primary_key=True),
+    _id("audience_id"),
+    Column("version", BigInteger, nullable=False),
+    Column("variations", JSON, nullable=False),
+    Index("ix_ab_tests_audience", "account_id", "audience_id"),
 )
 
 # A copy of what the evaluator tells, for connected audiences.

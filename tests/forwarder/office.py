@@ -148,6 +148,19 @@ class Office:
         await self.bus.publish(subject, fact.SerializeToString(), message_id=f"{subject}-{self._versions}")
         await self.taken("DEFINITIONS", "forwarder-definitions")
 
+    async def split(self, audience_id: int, ab_test_id: int, variations: Mapping[str, int], *, account_id: int = ACCOUNT) -> None:
+        """Say that an audience has a test of these variations, or, without any, that the test was deleted; wait until that is known."""
+        self._versions += 1
+        told = [
+            audience_pb2.Variation(variation_id=place, name=name, percentage=share)
+            for place, (name, share) in enumerate(variations.items(), 1)
+        ]
+        test = audience_pb2.AbTest(ab_test_id=ab_test_id, audience_id=audience_id, name="Offers", variations=told)
+        fact = definition_facts.DefinitionFact(account_id=account_id, version=self._versions, ab_test=test)
+        subject = definitions_subject(account_id, "abtest", ab_test_id)
+        await self.bus.publish(subject, fact.SerializeToString(), message_id=f"{subject}-{self._versions}")
+        await self.taken("DEFINITIONS", "forwarder-definitions")
+
     async def change(self, audience_id: int, round: int, previous: int, *, added: Sequence[int] = (), dropped: Sequence[int] = ()) -> None:
         """Say who came and went in a round."""
         part = evaluator_facts.PartitionChanges(round=round, previous_round=previous, pieces=1, added=added, dropped=dropped)

@@ -20,8 +20,10 @@ from services.forwarder.closing import close
 from services.forwarder.connectors.directory import Connectors
 from services.forwarder.dispatch import Dispatcher
 from services.forwarder.domain import forms
+from services.forwarder.domain.ab_tests import CONTROL_NAME
 from services.forwarder.domain.connections import Connection, State, paused, resumed
 from services.forwarder.errors import (
+    AudienceHasTest,
     AudienceNotActive,
     AudienceNotFound,
     ConfigurationNotFound,
@@ -91,6 +93,7 @@ class ConnectionApi(rpc_grpc.ConnectionServiceServicer):
             made, faults = [], []
             for audience_id in sorted(set(request.audience_ids)):
                 try:
+                    await _refuse_test(tx, account_id, audience_id)
                     made.append(
                         await self._create(
                             tx,
@@ -261,20 +264,26 @@ class ConnectionApi(rpc_grpc.ConnectionServiceServicer):
         idempotency_key: str | None,
     ) -> Connection:
         audience = await _connectable(tx, account_id, audience_id)
-        if variation:
-            raise Invalid.of("variation", "The audience has no variation of this name.", "UNKNOWN_VARIATION")
+        test = await tx.ab_tests.of_audience(account_id, audience_id) if variation else None
+        if variation and (test is None or not test.has(variation)):
+            names = ", ".join([*(name for name, _ in test.variations), CONTROL_NAME]) if test else ""
+            mend = f"it has {names}" if names else "it has no test"
+            raise Invalid.of("variation", f"The audience has no variation of this name: {mend}.", "UNKNOWN_VARIATION")
         now_ms = self._clock.now_ms()
         made = await tx.connections.insert(
             account_id,
             audience_id=audience_id,
             variation=variation,
+            ab_test_id=test.ab_test_id if test else 0,
+            variation_id=test.id_of(variation) if test else 0,
             configuration_id=configuration_id,
             settings=settings,
             now_ms=now_ms,
             idempotency_key=idempotency_key,
         )
         if made is None:
-            raise ConnectionExists("The audience is connected to this configuration already.", audience_id=audience_id)
+            what = "The variation" if variation else "The audience"
+            raise ConnectionExists(f"{what} is connected to this configuration already.", audience_id=audience_id)
         if audience.following is Following.NONE:
             await tx.audiences.follow(audience.key, Following.WANTED)
         else:
@@ -313,6 +322,13 @@ async def _connectable(tx: Tx, account_id: int, audience_id: int) -> Audience:
     if not audience.is_live:
         raise AudienceNotActive("Only an active audience can be connected: activate it first.", audience_id=audience_id)
     return audience
+
+
+async def _refuse_test(tx: Tx, account_id: int, audience_id: int) -> None:
+    if (test := await tx.ab_tests.of_audience(account_id, audience_id)) is not None:
+        names = ", ".join([*(name for name, _ in test.variations), CONTROL_NAME])
+        message = f"The audience has an A/B test: connect it, or its variations ({names}), one by one."
+        raise AudienceHasTest(message, audience_id=audience_id)
 
 
 async def _all_told(tx: Tx, found: Sequence[Connection]) -> list[pb.Connection]:

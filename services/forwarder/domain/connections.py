@@ -42,6 +42,9 @@ class Connection:
     create_time_ms: int
     update_time_ms: int
     variation: str = ""
+    # Of the variation; 0: the whole audience.
+    ab_test_id: int = 0
+    variation_id: int = 0
     settings: Mapping[str, str] = field(default_factory=dict)
     state: State = State.SENDING
     version: int = 1

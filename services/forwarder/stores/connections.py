@@ -64,12 +64,16 @@ class Connections:
         settings: dict[str, str],
         now_ms: int,
         idempotency_key: str | None,
+        ab_test_id: int = 0,
+        variation_id: int = 0,
     ) -> Connection | None:
         """A new connection; None: there is one of this audience, variation and configuration, or of this key."""
         values: dict[str, Any] = {
             "account_id": account_id,
             "audience_id": audience_id,
             "variation": variation,
+            "ab_test_id": ab_test_id,
+            "variation_id": variation_id,
             "configuration_id": configuration_id,
             "settings": settings,
             "state": State.SENDING,
@@ -123,6 +127,11 @@ class Connections:
             for row in await self._connection.execute(query):
                 found.setdefault((row.account_id, row.audience_id), []).append(row.id)
         return found
+
+    async def of_test(self, account_id: int, ab_test_id: int) -> list[int]:
+        """The ids of the connections of a test's variations, deleted ones left out."""
+        mine = (connections.c.account_id == account_id, connections.c.ab_test_id == ab_test_id, connections.c.state != State.DELETED)
+        return list(await self._connection.scalars(select(connections.c.id).where(*mine).order_by(connections.c.id)))
 
     async def accounts(self) -> set[int]:
         """The accounts that have connections."""
@@ -178,6 +187,8 @@ def to_connection(row: Any) -> Connection:
         create_time_ms=row.create_time,
         update_time_ms=row.update_time,
         variation=row.variation,
+        ab_test_id=row.ab_test_id,
+        variation_id=row.variation_id,
         settings=row.settings,
         state=State(row.state),
         version=row.version,

@@ -13,9 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.chassis.database import upsert
 from services.forwarder.connectors.base import Purpose, Refusal
+from services.forwarder.domain.ab_tests import AbTest, name_downstream
 from services.forwarder.domain.connections import Connection, State
 from services.forwarder.domain.identities import Presented, pack
 from services.forwarder.domain.reconcile import Action, Change, Waiting
+from services.forwarder.stores.ab_tests import AbTests
 from services.forwarder.stores.connections import to_connection
 from services.forwarder.tables import audiences, configurations, connections, deliveries, ledger, members, rejected_records, waiting
 
@@ -85,6 +87,8 @@ class Work:
     values: Mapping[str, str]
     audience_name: str
     audience_live: bool
+    # Of the variation that is connected; None: the whole audience is.
+    ab_test: AbTest | None
     pending: Delivery | None
 
 
@@ -125,8 +129,9 @@ class Deliveries:
             integration_key=row.integration_key,
             configuration_version=row.configuration_version,
             values={**row.configuration_settings, **row.secrets},
-            audience_name=row.audience_name,
+            audience_name=name_downstream(row.audience_name, row.variation),
             audience_live=row.audience_state == "active",
+            ab_test=await AbTests(self._connection).get(row.account_id, row.ab_test_id) if row.ab_test_id else None,
             pending=await self.pending(connection_id),
         )
 

@@ -12,6 +12,7 @@ from services.chassis.bus import Outgoing
 from services.chassis.database import Database
 from services.chassis.outbox import Outbox
 from services.forwarder import tables
+from services.forwarder.stores.ab_tests import AbTests
 from services.forwarder.stores.configurations import Configurations
 from services.forwarder.stores.connections import Connections
 from services.forwarder.stores.deliveries import Deliveries
@@ -30,6 +31,7 @@ class Tx:
         self.configurations = Configurations(connection)
         self.connections = Connections(connection)
         self.audiences = Audiences(connection)
+        self.ab_tests = AbTests(connection)
         self.members = Members(connection)
         self.deliveries = Deliveries(connection)
         self.erasures = Erasures(connection)
