@@ -21,7 +21,7 @@ from services.chassis.client import Metadata
 from services.chassis.clock import Clock
 from services.chassis.errors import Invalid, NotFound
 from services.chassis.partition import partition_of
-from services.evaluator import sums
+from services.evaluator import results, sums
 from services.evaluator.engine.compile import Malformed, Unsupported
 from services.evaluator.event_store import RowPlace
 from services.evaluator.peers import PATIENCE_SECONDS, Partitions, Peers, asked_for
@@ -29,7 +29,7 @@ from services.evaluator.people import Mpids
 from services.evaluator.preparation import Preparation, Slice
 from services.evaluator.profiles import told_again
 from services.evaluator.rounds import Account, Rounds
-from services.evaluator.statistics import history, volatility
+from services.evaluator.statistics import DAY_MS, history, volatility
 
 Context = ServicerContext[Any, Any]
 T = TypeVar("T")
@@ -222,6 +222,31 @@ class Evaluator(rpc.EvaluatorServiceServicer):
             return response
 
         return (await self._parts(context, answer, ask, of=owner))[0]
+
+    async def GetAbTestResult(self, request: pb.GetAbTestResultRequest, context: Context) -> pb.AbTestResult:
+        account_id, goal = account_of(context), request.goal if request.HasField("goal") else None
+
+        def answer(account: Account) -> pb.AbTestResult:
+            _must_know(account, request.audience_id)
+            result = results.part(account.population, request.audience_id, goal)
+            result.moment.CopyFrom(self._moment())
+            return result
+
+        async def own(partitions: Partitions) -> pb.AbTestResult:
+            result = await self._rounds.ask(account_id, answer, of=partitions)
+            since_ms = result.moment.as_of_ms - DAY_MS + 1
+            day = await self._rounds.dealt(account_id, result.ab_test_id, partitions, since_ms=since_ms)
+            return results.with_history(result, day, await self._rounds.dealt(account_id, result.ab_test_id, partitions, since_ms=0))
+
+        async def ask(stub: Any, metadata: Metadata) -> pb.AbTestResult:
+            response: pb.AbTestResult = await stub.GetAbTestResult(request, metadata=metadata)
+            return response
+
+        asked = asked_for(context.invocation_metadata())
+        if asked is not None:
+            return await own(asked)
+        parts = await self._peers.parts(account_id, own, ask, agree=results.are_of_one_test)
+        return results.whole(parts, counted=goal is not None)
 
     async def ExportPerson(self, request: pb.ExportPersonRequest, context: Context) -> pb.ExportPersonResponse:
         account_id, limit = account_of(context), request.page_size or _EXPORT_ROWS

@@ -17,8 +17,8 @@ from pyroaring import BitMap
 
 from services.chassis import log as logs
 from services.chassis.publisher import Outgoing
-from services.chassis.variations import CONTROL, variations_of
 from services.evaluator import profiles
+from services.evaluator.ab_tests import Dealt, Outcome, Participants, PartRow, counts, ids_of, named, outcomes
 from services.evaluator.bitmaps import bitmap_of_bits
 from services.evaluator.endings import NOBODY, Ended, Endings, Told, messages_of, pieces_of
 from services.evaluator.engine.audiences import Cycle
@@ -77,6 +77,9 @@ class Turn:
     ended: dict[int, Ordinals] = field(default_factory=dict)  # audiences that are evaluated no longer, and who was told to be in them
     gone: list[EndedRow] = field(default_factory=list)  # people who ended
     messages: list[Outgoing] = field(default_factory=list)  # what is told again of those who stay
+    participants: list[PartRow] = field(default_factory=list)  # who takes part in A/B tests from now on
+    dealt: list[Dealt] = field(default_factory=list)
+    tests_over: list[int] = field(default_factory=list)
 
     def add(self, audience_id: int, changes: Changes) -> None:
         """Count changes that came after what this turn has."""
@@ -140,6 +143,9 @@ class Population:
         # The members last told, by partition, of audiences that are not evaluated, or not yet.
         self._told: dict[int, dict[int, BitMap]] = {}
         self._tests: dict[int, audience_pb2.AbTest] = {}  # by audience; one without variations is deleted
+        self._participants: dict[int, Participants] = defaultdict(Participants)  # by test
+        self._opening: set[int] = set()  # audiences with a test whose members may not all be known to take part
+        self._tests_over: list[int] = []  # of which something may be stored
         self._dealt: dict[int, list[int]] = {}  # the sizes of an audience's variations, as far as they are known
         self._again = False  # all audiences must be compiled again, and those that are others then activated
         self.endings = Endings()
@@ -165,8 +171,7 @@ class Population:
                 else:
                     self.known.add(fact.audience.audience_id)
             case "ab_test":
-                self._tests[fact.ab_test.audience_id] = fact.ab_test
-                self._dealt.pop(fact.ab_test.audience_id, None)
+                self._know_test(fact.ab_test)
             case _:
                 log.debug("fact_not_used", account_id=fact.account_id)
         return False
@@ -182,6 +187,14 @@ class Population:
             look_back_ms=self.look_back_ms,
             types=self._types,
         )
+
+    def compile_beside(self, definition: definition_pb2.Definition, audience_id: int) -> Compiled:
+        """A definition that reads the workspaces and inputs of an audience; those of the account where that is not active. Raises as
+        `compile`."""
+        audience = self.audiences.get(audience_id)
+        if audience is None:
+            return self.compile(definition, sorted(self._inputs), ())
+        return self.compile(definition, audience.workspace_ids, audience.input_ids)
 
     @property
     def waits(self) -> bool:
@@ -241,6 +254,11 @@ class Population:
         self._activate({id_: audience for id_, audience in waiting.items() if audience.state == ACTIVE}, turn)
         return turn
 
+    def load_participants(self, rows: Iterable[PartRow]) -> None:
+        """Who takes part in tests, as it was stored; after the people."""
+        for row in rows:
+            self._participants[row.ab_test_id].enter(self.people.ordinals_of(row.partition, row.locals), row.times_ms)
+
     # --- rounds
 
     def turn(self, store: EventStore, arrived: Sequence[Arrived], now_ms: int) -> Turn:
@@ -266,6 +284,27 @@ class Population:
         for audience_id in turn.changes:
             self._dealt.pop(audience_id, None)
         return turn
+
+    def test(self, turn: Turn, now_ms: int) -> None:
+        """Add to a turn, which has all its changes, what it makes of A/B tests."""
+        turn.tests_over, self._tests_over = self._tests_over, []
+        for audience_id in sorted(self._opening | (turn.changes.keys() & self._tests.keys())):
+            test = self._tests[audience_id]
+            if audience_id not in self.audiences or not test.variations:
+                continue
+            changes = turn.changes.get(audience_id)
+            if changes is not None:
+                adds, drops = (counts(ids_of(test, self.people.mpids(side)), len(test.variations)).tolist() for side in changes)
+                turn.dealt += [Dealt(test.ab_test_id, id_, adds[id_], drops[id_]) for id_ in range(len(adds)) if adds[id_] or drops[id_]]
+            opens = audience_id in self._opening
+            self._opening.discard(audience_id)
+            people = self._participants[test.ab_test_id]
+            fresh = people.fresh(self.engine.members(audience_id) if opens or changes is None else changes.added)
+            people.enter(fresh, np.full(len(fresh), now_ms, np.int64))
+            turn.participants += [
+                PartRow(test.ab_test_id, partition, self.people.locals_of(part), np.full(len(part), now_ms, np.int64))
+                for partition, part in self.people.by_partition(fresh)
+            ]
 
     def parts(self, turn: Turn) -> Parts:
         """What a turn changed, by audience and partition."""
@@ -317,11 +356,25 @@ class Population:
         if test is None or not test.variations:
             return []
         if audience_id not in self._dealt:
-            places = variations_of(test.ab_test_id, [one.percentage for one in test.variations], self.members(audience_id))
-            sizes = np.bincount(np.where(places == CONTROL, len(test.variations), places), minlength=len(test.variations) + 1)
-            self._dealt[audience_id] = sizes.tolist()
-        named = [*((one.variation_id, one.name) for one in test.variations), (0, "Control")]
-        return [(*variation, size) for variation, size in zip(named, self._dealt[audience_id], strict=True)]
+            self._dealt[audience_id] = counts(ids_of(test, self.members(audience_id)), len(test.variations)).tolist()
+        return [(id_, name, self._dealt[audience_id][id_]) for id_, name, _ in named(test)]
+
+    def ab_test(self, audience_id: int) -> audience_pb2.AbTest | None:
+        """The test that an audience has."""
+        test = self._tests.get(audience_id)
+        return test if test is not None and test.variations else None
+
+    def goal_from(self, test: audience_pb2.AbTest) -> int:
+        """The instant from which on the goals of a test are counted."""
+        return max(test.create_time_ms, self.engine.now - self.look_back_ms)
+
+    def outcomes(self, test: audience_pb2.AbTest, goal: Match | None) -> list[Outcome]:
+        """What became of the variations of a test, by id from Control's on; without a goal only who takes part."""
+        ordinals, since = self._participants[test.ab_test_id].all()
+        mpids = self.people.mpids(ordinals)
+        still = mpids != RETIRED
+        who, when = self._reached(goal, self.goal_from(test)) if goal is not None else (np.empty(0, np.int64),) * 2
+        return outcomes(test, mpids[still], since[still], who, when)
 
     def estimate(self, compiled: Compiled, beside: int) -> Estimate:
         """The exact size of a draft now, and of what it shares with an audience; one that is not evaluated has no members."""
@@ -363,6 +416,32 @@ class Population:
         return int(union.sum())
 
     # --- inside
+
+    def _know_test(self, test: audience_pb2.AbTest) -> None:
+        known = self._tests.get(test.audience_id)
+        if not test.variations:
+            self._participants.pop(test.ab_test_id, None)
+            self._tests_over.append(test.ab_test_id)
+        # Facts of earlier tests of the audience may come after those of the present one, when they are read anew.
+        if known is None or known.ab_test_id <= test.ab_test_id:
+            self._tests[test.audience_id] = test
+            self._opening.add(test.audience_id)
+            self._dealt.pop(test.audience_id, None)
+
+    def _reached(self, goal: Match, since_ms: int) -> tuple[Mpids, NDArray[np.int64]]:
+        """Who did it from an instant on, and when: a row for each time."""
+        sieve = Sieve(goal)
+        recalled = self._store.recall(self.account_id, goal.source, sieve.subjects, since_ms, in_order=False) if self._store else ()
+        columns = [(np.empty(0, np.int64),) * 2]
+        told: list[Happening] | None = None
+        for part in recalled:
+            if part.happenings is not told:
+                told = part.happenings
+                passes = np.array([bool(sieve.entries(one)) for one in told], bool)
+            counted = np.flatnonzero(passes[part.which] & (part.times_ms <= self.engine.now))
+            columns.append((part.mpids[counted], part.times_ms[counted]))
+        who, when = (np.concatenate(column) for column in zip(*columns, strict=True))
+        return who, when
 
     def _end(self, turn: Turn, store: EventStore, ends: Sequence[Ended]) -> Iterable[Told]:
         """These people are nobody any more; what is to be told again of those with whom they are one."""

@@ -44,7 +44,7 @@ from services.evaluator.reader import StreamReader
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.snapshots import Origin, Snapshot, Snapshots
 from services.evaluator.statistics import DAY_MS, Minute, Statistics, minute_of
-from services.evaluator.store import Commit, HistoryRow, MembersRow, Position, Replaced, Store, Taken
+from services.evaluator.store import Commit, DealtRow, HistoryRow, MembersRow, Position, Replaced, Store, Taken
 
 log = logs.get(__name__)
 
@@ -225,6 +225,10 @@ class Rounds:
         """The stored minutes of an audience with `from_ms <= minute < to_ms`, and its size before them."""
         return await self._store.minutes(account_id, audience_id, from_ms, to_ms)
 
+    async def dealt(self, account_id: int, ab_test_id: int, of: frozenset[int], *, since_ms: int) -> dict[int, tuple[int, int]]:
+        """The stored adds and drops of a test's variations from that minute on, by id, of these partitions."""
+        return await self._store.dealt(account_id, ab_test_id, of, since_ms=since_ms)
+
     async def changed(self, count: int, *, within_seconds: float) -> None:
         """Return once a round changed something since `count` was read, or after that time."""
         async with self._news:
@@ -345,7 +349,8 @@ class Rounds:
         population = Population(account_id, self._settings.partitions, self.as_of_ms, look_back_of(known), store)
         pages, activity = await self._store.people(account_id, owned), await self._store.activity(account_id, owned)
         population.endings.enter((row.mpid, row.into, row.sequence) for row in await self._store.ended(account_id, owned))
-        if len(pages) + len(activity) > _COMPACT_ROWS:
+        participants = await self._store.participants(account_id, owned)
+        if len(pages) + len(activity) + len(participants) > _COMPACT_ROWS:
             await self._store.compact(account_id, self._positions)
         standings, unfolded = await self._store.standings(account_id, owned)
         account = Account(population, unfolded=unfolded)
@@ -359,6 +364,7 @@ class Rounds:
             snapshot = self._snapshots.find(origin, self.as_of_ms, self._positions, pages)
             account.names_ended = snapshot is not None
             account.unsaved = population.load(store, pages, activity, self.as_of_ms, snapshot)
+            population.load_participants(participants)
             return population.stand(standings)
 
         self._first[account_id] = await self._in_thread(build)
@@ -494,6 +500,7 @@ class Rounds:
             turn = account.population.turn(store, by_account.get(account_id, []), now_ms)
             _count_cost(account, time.perf_counter() - began, now_ms)
             turns[account_id] = turn if before is None else before.then(turn)
+            account.population.test(turns[account_id], now_ms)
         return turns
 
     def _commit(self, arrived: list[Arrived], fresh: list[Arrived], turns: dict[int, Turn], now_ms: int) -> Commit:
@@ -509,6 +516,9 @@ class Rounds:
         whole = self.owns_all
         if whole and any(turn.ended for turn in turns.values()):
             touched |= self._owned  # who tells that an audience ended must own all of it
+        touched |= {row.partition for turn in turns.values() for row in turn.participants}
+        if any(turn.tests_over for turn in turns.values()):
+            touched |= self._owned
         for partition in sorted({*sequences, *touched}):
             start = self._positions[partition]
             commit.moves[partition] = (start, start.moved(sequences[partition]))
@@ -518,6 +528,9 @@ class Rounds:
             commit.ended += [(account_id, row) for row in turn.gone]
             self._accounts[account_id].names_ended |= bool(turn.gone)
             commit.messages += turn.messages
+            commit.participants += [(account_id, row) for row in turn.participants]
+            commit.dealt += [DealtRow(account_id, minute_of(now_ms), min(self._owned), dealt) for dealt in turn.dealt]
+            commit.tests_over += [(account_id, ab_test_id) for ab_test_id in turn.tests_over]
             if not entries[account_id]:
                 continue
             account = self._accounts[account_id]

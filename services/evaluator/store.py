@@ -17,6 +17,7 @@ from services.chassis.outbox import Outbox
 from services.chassis.publisher import Outgoing
 from services.chassis.receipts import erasure_done
 from services.evaluator import journal, tables
+from services.evaluator.ab_tests import Dealt, PartRow, rows_by_test
 from services.evaluator.journal import Locals, Standing
 from services.evaluator.people import RETIRED, Page
 from services.evaluator.statistics import Minute
@@ -71,6 +72,16 @@ class HistoryRow:
 
 
 @dataclass(frozen=True, slots=True)
+class DealtRow:
+    """What a round adds to one minute of a variation, in the partitions of one owner."""
+
+    account_id: int
+    minute_ms: int
+    part: int
+    dealt: Dealt
+
+
+@dataclass(frozen=True, slots=True)
 class ActivityRow:
     """People with their first activity in a workspace."""
 
@@ -115,6 +126,9 @@ class Commit:
     folded: list[MembersRow] = field(default_factory=list)
     forget_changes: dict[tuple[int, int], int] = field(default_factory=dict)  # (account, partition) -> up to this round
     history: list[HistoryRow] = field(default_factory=list)
+    participants: list[tuple[int, PartRow]] = field(default_factory=list)  # (account, row)
+    dealt: list[DealtRow] = field(default_factory=list)
+    tests_over: list[tuple[int, int]] = field(default_factory=list)  # (account, test)
     messages: list[Outgoing] = field(default_factory=list)
 
 
@@ -194,6 +208,11 @@ class Store:
         async with self._database.read() as connection:
             return await self._activity(connection, account_id, partitions)
 
+    async def participants(self, account_id: int, partitions: Collection[int]) -> list[PartRow]:
+        """Who takes part in the tests of an account."""
+        async with self._database.read() as connection:
+            return await self._participants(connection, account_id, partitions)
+
     async def ended(self, account_id: int, partitions: Collection[int]) -> list[EndedRow]:
         """The people of an account who ended, as long as that is kept."""
         table = tables.ended
@@ -245,7 +264,8 @@ class Store:
             await connection.execute(delete(tables.ended).where(tables.ended.c.end_time_ms < before_ms))
 
     async def compact(self, account_id: int, positions: dict[int, Position]) -> None:
-        """Put an account's pages of people, and its activity, together where rounds left many small ones; what they say stays the same.
+        """Put an account's pages of people, its activity and its participants together where rounds left many small ones; what they say
+        stays the same.
 
         Raises Replaced, and changes nothing, where a partition is not at its position.
         """
@@ -260,12 +280,18 @@ class Store:
                 by_place[row.workspace_id, row.partition].append(row)
             pages = [Page(part, 0, np.concatenate([page.mpids for page in some])) for part, some in by_partition.items()]
             rows = [ActivityRow(*place, np.sort(np.concatenate([row.locals for row in some]))) for place, some in by_place.items()]
-            for table in (tables.people, tables.activity):
+            parts = [
+                (PartRow(*place, np.concatenate([row.locals for row in some]), np.concatenate([row.times_ms for row in some])))
+                for place, some in rows_by_test(await self._participants(connection, account_id, own)).items()
+            ]
+            for table in (tables.people, tables.activity, tables.participants):
                 await connection.execute(delete(table).where((table.c.account_id == account_id) & table.c.partition.in_(own)))
             if pages:
                 await connection.execute(tables.people.insert(), [_page_row(account_id, page) for page in pages])
             if rows:
                 await connection.execute(tables.activity.insert(), [_activity_row(account_id, row, 0) for row in rows])
+            if parts:
+                await connection.execute(tables.participants.insert(), [_part_row(account_id, row, 0) for row in parts])
 
     async def standings(self, account_id: int, partitions: Collection[int]) -> tuple[dict[tuple[int, int], Standing], set[tuple[int, int]]]:
         """What was last told of each (audience, partition) of an account; and those of them with changes that are not folded yet."""
@@ -301,6 +327,15 @@ class Store:
             minutes = [Minute(row.minute_ms, int(row.growth), int(row.adds), int(row.drops)) for row in rows]
             size = await connection.scalar(select(func.sum(table.c.growth)).where(own & (table.c.minute_ms < from_ms)))
             return minutes, int(size or 0)
+
+    async def dealt(self, account_id: int, ab_test_id: int, partitions: Collection[int], *, since_ms: int) -> dict[int, tuple[int, int]]:
+        """Adds and drops of a test's variations in the minutes from `since_ms` on, by id, of the rows that fall to these partitions."""
+        table = tables.variation_history
+        own = (table.c.account_id == account_id) & (table.c.ab_test_id == ab_test_id) & table.c.part.in_(list(partitions))
+        query = select(table.c.variation_id, func.sum(table.c.adds), func.sum(table.c.drops)).where(own & (table.c.minute_ms >= since_ms))
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.group_by(table.c.variation_id))
+            return {variation_id: (int(adds), int(drops)) for variation_id, adds, drops in rows}
 
     # --- rounds
 
@@ -419,6 +454,28 @@ class Store:
         rows = await connection.execute(select(table).where(own))
         return [ActivityRow(row.workspace_id, row.partition, np.frombuffer(row.locals, "<u4").astype(np.uint32)) for row in rows]
 
+    async def _participants(self, connection: AsyncConnection, account_id: int, partitions: Collection[int]) -> list[PartRow]:
+        table = tables.participants
+        own = (table.c.account_id == account_id) & table.c.partition.in_(list(partitions))
+        rows = await connection.execute(select(table).where(own).order_by(table.c.round))
+        return [
+            PartRow(row.ab_test_id, row.partition, np.frombuffer(row.locals, "<u4").astype(np.uint32), np.frombuffer(row.times, "<i8"))
+            for row in rows
+        ]
+
+    async def _keep_tests(self, connection: AsyncConnection, commit: Commit) -> None:
+        if commit.participants:
+            rows = [_part_row(account_id, row, commit.moves[row.partition][1].round) for account_id, row in commit.participants]
+            await connection.execute(tables.participants.insert(), rows)
+        if commit.dealt:
+            keys = ["account_id", "ab_test_id", "variation_id", "minute_ms", "part"]
+            statement = add_up(tables.variation_history, keys=keys, update=["adds", "drops"])
+            own = [{"account_id": row.account_id, "minute_ms": row.minute_ms, "part": row.part} for row in commit.dealt]
+            await connection.execute(statement, [{**one, **row.dealt._asdict()} for one, row in zip(own, commit.dealt, strict=True)])
+        for account_id, ab_test_id in commit.tests_over:
+            for table in (tables.participants, tables.variation_history):
+                await connection.execute(delete(table).where(table.c.account_id == account_id, table.c.ab_test_id == ab_test_id))
+
     async def _keep(self, connection: AsyncConnection, commit: Commit) -> None:
         await self._hold(connection, commit.store_id, {partition: end.sequence for partition, (_, end) in commit.moves.items()})
         if commit.batches:
@@ -448,6 +505,7 @@ class Store:
         if commit.history:
             statement = add_up(tables.history, keys=["account_id", "audience_id", "minute_ms", "part"], update=["growth", "adds", "drops"])
             await connection.execute(statement, [_history_row(row) for row in commit.history])
+        await self._keep_tests(connection, commit)
 
 
 def _page_row(account_id: int, page: Page) -> dict[str, object]:
@@ -458,6 +516,17 @@ def _page_row(account_id: int, page: Page) -> dict[str, object]:
 def _activity_row(account_id: int, row: ActivityRow, round_: int) -> dict[str, object]:
     locals_ = row.locals.astype("<u4").tobytes()
     return {"account_id": account_id, "workspace_id": row.workspace_id, "partition": row.partition, "round": round_, "locals": locals_}
+
+
+def _part_row(account_id: int, row: PartRow, round_: int) -> dict[str, object]:
+    return {
+        "account_id": account_id,
+        "ab_test_id": row.ab_test_id,
+        "partition": row.partition,
+        "round": round_,
+        "locals": row.locals.astype("<u4").tobytes(),
+        "times": row.times_ms.astype("<i8").tobytes(),
+    }
 
 
 def _members_row(row: MembersRow) -> dict[str, object]:

@@ -118,6 +118,31 @@ members = Table(
     Column("locals", LargeBinary, nullable=False),
 )
 
+# Who began in a round to take part in an A/B test: packed local numbers (uint32), and since when each does (int64).
+participants = Table(
+    "participants",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("ab_test_id", BigInteger, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("round", BigInteger, primary_key=True),
+    Column("locals", LargeBinary, nullable=False),
+    Column("times", LargeBinary, nullable=False),
+)
+
+# Adds and drops of a variation by minute, of the partitions of one owner; `part` as in `history`.
+variation_history = Table(
+    "variation_history",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("ab_test_id", BigInteger, primary_key=True),
+    Column("variation_id", Integer, primary_key=True),
+    Column("minute_ms", BigInteger, primary_key=True),
+    Column("part", Integer, primary_key=True),
+    Column("adds", BigInteger, nullable=False),
+    Column("drops", BigInteger, nullable=False),
+)
+
 # Adds and drops of an audience by minute, and by how much it grew; its size is the sum of all growth. `part` keeps owners apart: the
 # lowest of the partitions that the writer had. Whoever owns that partition counts the row among its own.
 history = Table(

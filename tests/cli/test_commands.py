@@ -173,6 +173,31 @@ def test_a_connection_is_made_listed_paused_resumed_and_deleted(live: Run, tmp_p
     assert live("connection", "list", "--json").document["connections"] == []
 
 
+def test_an_audience_is_split_and_the_result_is_told(live: Run) -> None:
+    audience = make_audience(live, "--activate")["audience_id"]
+    made = live("test", "create", audience, "--variation", "Blue=20", "--variation", "Red=30", "--json")
+    assert made.exit_code == 0, made.err
+    assert [(one["name"], one["percentage"]) for one in made.document["variations"]] == [("Blue", 20), ("Red", 30)]
+    shown = live("test", "show", audience)
+    assert shown.exit_code == 0
+    assert "Control" in shown.out
+    assert "50%" in shown.out
+
+    async def told() -> bool:
+        return live("test", "result", audience, "--goal", "commerce:purchase").exit_code == 0
+
+    asyncio.run(eventually(told))
+    result = live("test", "result", audience, "--goal", "commerce:purchase", "--json")
+    assert [one["name"] for one in result.document["variations"]] == ["Blue", "Red", "Control"]
+    assert live("test", "result", audience, "--goal", "comerce").exit_code == 2
+    over = live("test", "create", audience, "--variation", "Blue=20", "--json")
+    assert (over.exit_code, over.fault["reason"]) == (1, "AB_TEST_EXISTS")
+    assert live("test", "delete", audience).exit_code == 0
+    wrong = live("test", "create", audience, "--variation", "Blue=60", "--variation", "Red=60", "--json")
+    assert (wrong.exit_code, [one["reason"] for one in wrong.fault["violations"]]) == (2, ["OVER_100_PERCENT"])
+    assert live("test", "create", audience, "--variation", "Blue").exit_code == 2
+
+
 def test_inputs_and_workspaces_are_listed(live: Run) -> None:
     workspace = make_workspace(live)
     made = live("input", "create", "iPhone", "--workspace", workspace, "--platform", "ios")

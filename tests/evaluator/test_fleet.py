@@ -60,6 +60,37 @@ async def founded(fleet: Fleet) -> Told:
     return Told(fleet)
 
 
+async def test_results_of_an_ab_test_are_of_all_evaluators_and_survive_a_change_of_owners(fleet: Fleet) -> None:
+    told = await founded(fleet)
+    await fleet.start(0, 1)
+    await told.more(1)
+    await fleet.until(lambda: told.is_known_to(0))
+    await fleet.world.ab_test(1, {"A": 30, "B": 20}, time_ms=now_ms())
+    members = told.past.expected(1, now_ms())
+
+    async def participants(number: int) -> list[int]:
+        try:
+            said = await fleet.call(number, "GetAbTestResult", pb.GetAbTestResultRequest(audience_id=1))
+        except grpc.aio.AioRpcError:
+            return []
+        return [one.participants for one in said.variations]
+
+    async def all_take_part() -> bool:
+        return sum(await participants(0)) == len(members)
+
+    assert members
+    await fleet.until(all_take_part)
+    before = await participants(0)
+    assert await participants(1) == before
+    await fleet.kill(1)
+    await fleet.until(lambda: fleet.owned_by(0) == set(range(PARTITIONS)))
+
+    async def the_same() -> bool:
+        return await participants(0) == before
+
+    await fleet.until(the_same)
+
+
 @pytest.mark.parametrize("evaluators", [1, 2, 4])
 async def test_as_many_evaluators_as_one_likes_tell_the_same(fleet: Fleet, evaluators: int) -> None:
     told = await founded(fleet)

@@ -17,7 +17,8 @@ from services.evaluator.engine.tree import Criterion
 from services.evaluator.population import Population
 from services.evaluator.rounds import Rounds
 from tests.evaluator.conftest import Home, members
-from tests.evaluator.test_api import HOUR, database_url, serving
+from tests.evaluator.serving import serving
+from tests.evaluator.test_api import HOUR, database_url
 from tests.evaluator.world import ACCOUNT, INSTALL, SESSION_START, WORKSPACE, Happening, criterion
 from tests.fakes.clock import ManualClock
 

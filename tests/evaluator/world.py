@@ -104,14 +104,16 @@ class World:
         )
         await self._define("audience", audience_id, audience=audience)
 
-    async def ab_test(self, audience_id: int, percentages: Mapping[str, int]) -> None:
-        """The A/B test of an audience; without percentages it is deleted."""
+    async def ab_test(self, audience_id: int, percentages: Mapping[str, int], *, ab_test_id: int = 90, time_ms: int = 0) -> None:
+        """The A/B test of an audience, made at that time; without percentages it is deleted."""
         variations = [
             audience_pb2.Variation(variation_id=number, name=name, percentage=share)
             for number, (name, share) in enumerate(percentages.items(), 1)
         ]
-        test = audience_pb2.AbTest(ab_test_id=90, audience_id=audience_id, name="Summer", variations=variations)
-        await self._define("abtest", 90, ab_test=test)
+        test = audience_pb2.AbTest(
+            ab_test_id=ab_test_id, audience_id=audience_id, name="Summer", variations=variations, create_time_ms=time_ms
+        )
+        await self._define("abtest", ab_test_id, ab_test=test)
 
     async def events(self, happenings: Sequence[Happening], *, batch_id: str = "", input_id: int = INPUT) -> None:
         """Batches of events, one a partition."""

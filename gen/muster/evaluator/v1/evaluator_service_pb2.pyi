@@ -782,6 +782,163 @@ class InnerMembership(_message.Message):
 Global___InnerMembership: _TypeAlias = InnerMembership  # noqa: Y015
 
 @_typing.final
+class GetAbTestResultRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    GOAL_FIELD_NUMBER: _builtins.int
+    audience_id: _builtins.int
+    @_builtins.property
+    def goal(self) -> _definition_pb2.EventMatch:
+        """What the test is about: a purchase, an upgrade. Filters may not have dates relative to now. Absent: no goal is counted."""
+
+    def __init__(
+        self,
+        *,
+        audience_id: _builtins.int = ...,
+        goal: _definition_pb2.EventMatch | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["goal", b"goal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id", "goal", b"goal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAbTestResultRequest: _TypeAlias = GetAbTestResultRequest  # noqa: Y015
+
+@_typing.final
+class AbTestResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    AB_TEST_ID_FIELD_NUMBER: _builtins.int
+    START_MS_FIELD_NUMBER: _builtins.int
+    GOAL_FROM_MS_FIELD_NUMBER: _builtins.int
+    VARIATIONS_FIELD_NUMBER: _builtins.int
+    MOMENT_FIELD_NUMBER: _builtins.int
+    audience_id: _builtins.int
+    ab_test_id: _builtins.int
+    start_ms: _builtins.int
+    """When the test was made."""
+    goal_from_ms: _builtins.int
+    """Goals are counted from here on: the start, or the edge of the look-back where that is later."""
+    @_builtins.property
+    def variations(self) -> _containers.RepeatedCompositeFieldContainer[Global___VariationResult]:
+        """In the order of the test; Control comes last."""
+
+    @_builtins.property
+    def moment(self) -> Global___Moment: ...
+    def __init__(
+        self,
+        *,
+        audience_id: _builtins.int = ...,
+        ab_test_id: _builtins.int = ...,
+        start_ms: _builtins.int = ...,
+        goal_from_ms: _builtins.int = ...,
+        variations: _abc.Iterable[Global___VariationResult] | None = ...,
+        moment: Global___Moment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["moment", b"moment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ab_test_id", b"ab_test_id", "audience_id", b"audience_id", "goal_from_ms", b"goal_from_ms", "moment", b"moment", "start_ms", b"start_ms", "variations", b"variations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbTestResult: _TypeAlias = AbTestResult  # noqa: Y015
+
+@_typing.final
+class VariationResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VARIATION_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PERCENTAGE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    ADDS_FIELD_NUMBER: _builtins.int
+    DROPS_FIELD_NUMBER: _builtins.int
+    TOTAL_ADDS_FIELD_NUMBER: _builtins.int
+    TOTAL_DROPS_FIELD_NUMBER: _builtins.int
+    PARTICIPANTS_FIELD_NUMBER: _builtins.int
+    CONVERTED_FIELD_NUMBER: _builtins.int
+    GOALS_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    variation_id: _builtins.int
+    """Control: 0."""
+    name: _builtins.str
+    percentage: _builtins.int
+    size: _builtins.int
+    """Members now."""
+    adds: _builtins.int
+    """Of the last 24 hours."""
+    drops: _builtins.int
+    total_adds: _builtins.int
+    """Since the start."""
+    total_drops: _builtins.int
+    participants: _builtins.int
+    """Who has been a member since the start, for however long. Somebody who ended is not counted any more."""
+    converted: _builtins.int
+    """Those of them who did it after they became a member, and how often they did."""
+    goals: _builtins.int
+    @_builtins.property
+    def rate(self) -> Global___Proportion:
+        """converted / participants, with its interval of 95% confidence (Wilson's). Absent without participants, or without a goal."""
+
+    @_builtins.property
+    def difference(self) -> Global___Proportion:
+        """The rate less that of Control, with its interval of 95% confidence (Newcombe's). Absent for Control, and where either has no rate."""
+
+    def __init__(
+        self,
+        *,
+        variation_id: _builtins.int = ...,
+        name: _builtins.str = ...,
+        percentage: _builtins.int = ...,
+        size: _builtins.int = ...,
+        adds: _builtins.int = ...,
+        drops: _builtins.int = ...,
+        total_adds: _builtins.int = ...,
+        total_drops: _builtins.int = ...,
+        participants: _builtins.int = ...,
+        converted: _builtins.int = ...,
+        goals: _builtins.int = ...,
+        rate: Global___Proportion | None = ...,
+        difference: Global___Proportion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "rate", b"rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adds", b"adds", "converted", b"converted", "difference", b"difference", "drops", b"drops", "goals", b"goals", "name", b"name", "participants", b"participants", "percentage", b"percentage", "rate", b"rate", "size", b"size", "total_adds", b"total_adds", "total_drops", b"total_drops", "variation_id", b"variation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VariationResult: _TypeAlias = VariationResult  # noqa: Y015
+
+@_typing.final
+class Proportion(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    value: _builtins.float
+    low: _builtins.float
+    high: _builtins.float
+    def __init__(
+        self,
+        *,
+        value: _builtins.float = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Proportion: _TypeAlias = Proportion  # noqa: Y015
+
+@_typing.final
 class ExportPersonRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

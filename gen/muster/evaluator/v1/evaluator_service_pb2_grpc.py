@@ -70,6 +70,11 @@ class EvaluatorServiceStub:
                 request_serializer=muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ExplainMembershipRequest.SerializeToString,
                 response_deserializer=muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ExplainMembershipResponse.FromString,
                 _registered_method=True)
+        self.GetAbTestResult = channel.unary_unary(
+                '/muster.evaluator.v1.EvaluatorService/GetAbTestResult',
+                request_serializer=muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.GetAbTestResultRequest.SerializeToString,
+                response_deserializer=muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.AbTestResult.FromString,
+                _registered_method=True)
         self.ExportPerson = channel.unary_unary(
                 '/muster.evaluator.v1.EvaluatorService/ExportPerson',
                 request_serializer=muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ExportPersonRequest.SerializeToString,
@@ -127,6 +132,13 @@ class EvaluatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetAbTestResult(self, request, context):
+        """What became of the variations of an audience's A/B test.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportPerson(self, request, context):
         """All that is kept of a person, in pages: what changed, what happened, in which audiences they are. Of nobody it is empty.
         """
@@ -171,6 +183,11 @@ def add_EvaluatorServiceServicer_to_server(servicer, server):
                     servicer.ExplainMembership,
                     request_deserializer=muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ExplainMembershipRequest.FromString,
                     response_serializer=muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ExplainMembershipResponse.SerializeToString,
+            ),
+            'GetAbTestResult': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAbTestResult,
+                    request_deserializer=muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.GetAbTestResultRequest.FromString,
+                    response_serializer=muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.AbTestResult.SerializeToString,
             ),
             'ExportPerson': grpc.unary_unary_rpc_method_handler(
                     servicer.ExportPerson,
@@ -368,6 +385,33 @@ class EvaluatorService:
             '/muster.evaluator.v1.EvaluatorService/ExplainMembership',
             muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ExplainMembershipRequest.SerializeToString,
             muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ExplainMembershipResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAbTestResult(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.evaluator.v1.EvaluatorService/GetAbTestResult',
+            muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.GetAbTestResultRequest.SerializeToString,
+            muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.AbTestResult.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,8 @@ class EvaluatorServiceStub:
     """Sizes as they change."""
     ExplainMembership: _grpc.UnaryUnaryMultiCallable[_evaluator_service_pb2.ExplainMembershipRequest, _evaluator_service_pb2.ExplainMembershipResponse]
     """Why a person is in an audience or not."""
+    GetAbTestResult: _grpc.UnaryUnaryMultiCallable[_evaluator_service_pb2.GetAbTestResultRequest, _evaluator_service_pb2.AbTestResult]
+    """What became of the variations of an audience's A/B test."""
     ExportPerson: _grpc.UnaryUnaryMultiCallable[_evaluator_service_pb2.ExportPersonRequest, _evaluator_service_pb2.ExportPersonResponse]
     """All that is kept of a person, in pages: what changed, what happened, in which audiences they are. Of nobody it is empty."""
 
@@ -63,6 +65,8 @@ class EvaluatorServiceAsyncStub(EvaluatorServiceStub):
     """Sizes as they change."""
     ExplainMembership: _aio.UnaryUnaryMultiCallable[_evaluator_service_pb2.ExplainMembershipRequest, _evaluator_service_pb2.ExplainMembershipResponse]  # type: ignore[assignment]
     """Why a person is in an audience or not."""
+    GetAbTestResult: _aio.UnaryUnaryMultiCallable[_evaluator_service_pb2.GetAbTestResultRequest, _evaluator_service_pb2.AbTestResult]  # type: ignore[assignment]
+    """What became of the variations of an audience's A/B test."""
     ExportPerson: _aio.UnaryUnaryMultiCallable[_evaluator_service_pb2.ExportPersonRequest, _evaluator_service_pb2.ExportPersonResponse]  # type: ignore[assignment]
     """All that is kept of a person, in pages: what changed, what happened, in which audiences they are. Of nobody it is empty."""
 
@@ -121,6 +125,14 @@ class EvaluatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_evaluator_service_pb2.ExplainMembershipResponse, _abc.Awaitable[_evaluator_service_pb2.ExplainMembershipResponse]]:
         """Why a person is in an audience or not."""
+
+    @_abc_1.abstractmethod
+    def GetAbTestResult(
+        self,
+        request: _evaluator_service_pb2.GetAbTestResultRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_evaluator_service_pb2.AbTestResult, _abc.Awaitable[_evaluator_service_pb2.AbTestResult]]:
+        """What became of the variations of an audience's A/B test."""
 
     @_abc_1.abstractmethod
     def ExportPerson(
