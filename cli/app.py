@@ -7,7 +7,22 @@ import sys
 
 import typer
 
-from cli import account, audience, configuration, connection, deadletters, dev, input, integration, person, status, test, token, workspace
+from cli import (
+    account,
+    audience,
+    configuration,
+    connection,
+    deadletters,
+    dev,
+    input,
+    integration,
+    lifecycle,
+    person,
+    status,
+    test,
+    token,
+    workspace,
+)
 from cli.demo import command as demo
 from cli.faults import CliFault, ExitCode, bad_input
 from cli.importing import command as importing
@@ -26,6 +41,7 @@ app.command("dev")(dev.dev)
 app.command("demo")(demo.demo)
 app.command("status")(status.status)
 app.command("import")(importing.import_file)
+lifecycle.add_to(audience.app)
 for group in (account, workspace, input, person, audience, test, integration, configuration, connection, deadletters, token):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 

@@ -21,6 +21,7 @@ from rich.markup import escape
 from cli import words
 from cli.client import Muster
 from cli.faults import CliFault, ExitCode, bad_input
+from cli.lifecycle import lifecycle_fields
 from cli.output import AccountOption, JsonOption, as_dict, console, count, fields, note, print_json, table, when, word
 from cli.settings import Settings
 
@@ -141,6 +142,7 @@ def list_audiences(
     tag: Annotated[list[str] | None, typer.Option(help="With this tag; may be repeated, then with all of them.")] = None,
     state: Annotated[list[str] | None, typer.Option(help=f"In this state: {', '.join(_NAMED_STATES)}; may be repeated.")] = None,
     search: Annotated[str, typer.Option(help="A part of the name.")] = "",
+    archived: Annotated[bool, typer.Option("--archived", help="The archived ones instead of the others.")] = False,
     account: AccountOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -150,7 +152,7 @@ def list_audiences(
         raise bad_input(f"There is no state {unknown[0]!r}.", hint=f"There are: {', '.join(_NAMED_STATES)}.")
     states = [_NAMED_STATES[name] for name in state or []]
     with Muster(Settings.load(), account) as muster:
-        request = pb.ListAudiencesRequest(tags=tag or [], states=states, search=search)
+        request = pb.ListAudiencesRequest(tags=tag or [], states=states, search=search, archived=archived)
         pages = muster.pages(muster.audiences.ListAudiences, request, service="definition")
         audiences = [audience for page in pages for audience in page.audiences]
         known = _all_statistics(muster) if audiences else {}
@@ -418,5 +420,6 @@ def _print_audience(audience: audience_pb2.Audience) -> None:
             ("workspaces", ", ".join(map(str, audience.workspace_ids))),
             ("inputs", ", ".join(map(str, audience.input_ids)) or "all"),
             ("tags", ", ".join(audience.tags)),
+            *lifecycle_fields(audience),
         ]
     )

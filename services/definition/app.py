@@ -20,6 +20,7 @@ from . import tables
 from .api.ab_tests import AbTestApi
 from .api.accounts import AccountApi
 from .api.audiences import AudienceApi
+from .schedules import Schedules
 from .settings import DefinitionSettings
 from .store import Store
 
@@ -39,9 +40,12 @@ def add_parts(app: App, settings: DefinitionSettings, clock: Clock) -> GrpcServe
     bus = app.add(Bus.from_settings(settings))
     relay = app.add(Relay(database, tables.outbox, bus))
     store = Store(database, Outbox(tables.outbox))
+    schedules = app.add(Schedules(store, relay, clock))
     server = app.add(GrpcServer(settings, clock))
     server.add(pb_grpc.add_AccountServiceServicer_to_server, AccountApi(store, relay, clock), f"{_PACKAGE}.AccountService")
-    server.add(pb_grpc.add_AudienceServiceServicer_to_server, AudienceApi(store, relay, clock), f"{_PACKAGE}.AudienceService")
+    server.add(
+        pb_grpc.add_AudienceServiceServicer_to_server, AudienceApi(store, relay, clock, schedules.wake), f"{_PACKAGE}.AudienceService"
+    )
     server.add(pb_grpc.add_AbTestServiceServicer_to_server, AbTestApi(store, relay, clock), f"{_PACKAGE}.AbTestService")
     add_operations(server, bus, settings, clock)
     return server

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import astuple, fields
+from dataclasses import asdict, astuple, fields
 from typing import Any, TypeVar
 
 from muster.definition.v1 import definition_pb2
@@ -35,6 +35,7 @@ from .domain.lifecycle import State
 from .domain.listing import AudienceQuery, Page, Position, SortKey
 from .domain.nesting import used_by
 from .domain.overrides import AttributeKind, AttributeOverride, AttributeType
+from .domain.schedules import NO_SCHEDULE, Schedule
 from .domain.texts import folded
 from .domain.validation import OtherAudience, Surroundings
 from .facts import Thing, fact_of
@@ -361,6 +362,20 @@ class Store:
         async with self._database.read() as connection:
             yield Scope(connection, account_id)
 
+    async def due(self, now_ms: int, *, limit: int) -> list[tuple[int, int]]:
+        """(account, id) of audiences of all accounts of whose schedule something is due, what waits longest first."""
+        table = tables.audiences
+        query = select(table.c.account_id, table.c.audience_id).where(table.c.schedule_time_ms <= now_ms)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.order_by(table.c.schedule_time_ms, table.c.audience_id).limit(limit))
+            return [(row.account_id, row.audience_id) for row in rows]
+
+    async def next_due_ms(self) -> int | None:
+        """The next instant of any schedule."""
+        async with self._database.read() as connection:
+            first: int | None = await connection.scalar(select(func.min(tables.audiences.c.schedule_time_ms)))
+            return first
+
     @asynccontextmanager
     async def transaction(self, account_id: int, *, now_ms: int) -> AsyncIterator[Transaction]:
         """A change of an account: kept, with its facts, when the block ends without an exception."""
@@ -371,6 +386,7 @@ class Store:
 def _conditions(query: AudienceQuery, account_id: int) -> list[ColumnElement[bool]]:
     table, tags = tables.audiences, tables.audience_tags
     conditions: list[ColumnElement[bool]] = [table.c.state.in_(sorted(query.states))]
+    conditions.append(table.c.archive_time_ms > 0 if query.archived else table.c.archive_time_ms == 0)
     if query.search:
         conditions.append(table.c.name_folded.contains(query.search, autoescape=True))
     for tag in sorted(query.tags):
@@ -416,8 +432,9 @@ def _input(row: Row) -> Input:
 
 def _audience(row: Row) -> Audience:
     return Audience(
-        **_without(row, "name_folded")
+        **_without(_without(row, "name_folded"), "schedule_time_ms")
         | {
+            "schedule": Schedule(**row["schedule"] or {}),
             "workspace_ids": tuple(row["workspace_ids"]),
             "input_ids": tuple(row["input_ids"]),
             "definition": definition_pb2.Definition.FromString(row["definition"]),
@@ -434,6 +451,8 @@ def _audience_row(audience: Audience) -> dict[str, Any]:
         "input_ids": list(audience.input_ids),
         "definition": audience.definition.SerializeToString(),
         "tags": list(audience.tags),
+        "schedule": asdict(audience.schedule) if audience.schedule != NO_SCHEDULE else None,
+        "schedule_time_ms": audience.schedule.next_time_ms or None,
     }
 
 

@@ -107,6 +107,12 @@ audiences = Table(
     ms_column("delete_time_ms"),
     # Of its A/B test; 0: none.
     Column("ab_test_id", BigInteger, nullable=False, server_default="0"),
+    Column("archive_time_ms", BigInteger, nullable=False, server_default="0"),
+    # {"activate_time_ms", "deactivate_time_ms", "set_by", "fault"}; null: nothing becomes of it by itself.
+    Column("schedule", JSON(none_as_null=True)),
+    # The instant of what comes first of the schedule; null: there is nothing.
+    ms_column("schedule_time_ms", nullable=True),
+    Index(None, "schedule_time_ms"),
     Index(None, "account_id", "name_folded", "audience_id"),
     Index(None, "account_id", "create_time_ms", "audience_id"),
     Index(None, "account_id", "update_time_ms", "audience_id"),

@@ -15,6 +15,7 @@ from .domain.etags import etag_of
 from .domain.faults import Fault
 from .domain.identity_rules import IdentityRule, IdentityRules
 from .domain.overrides import AttributeKind, AttributeOverride, AttributeType
+from .domain.schedules import NO_SCHEDULE, Schedule
 
 
 def account_to_proto(account: Account) -> account_pb2.Account:
@@ -103,7 +104,24 @@ def audience_to_proto(audience: Audience) -> audience_pb2.Audience:
         updated_by=audience.updated_by,
         delete_time_ms=audience.delete_time_ms,
         ab_test_id=audience.ab_test_id,
+        archive_time_ms=audience.archive_time_ms,
+        schedule=_schedule_to_proto(audience.schedule) if audience.schedule != NO_SCHEDULE else None,
     )
+
+
+def _schedule_to_proto(schedule: Schedule) -> audience_pb2.Schedule:
+    return audience_pb2.Schedule(
+        activate_time_ms=schedule.activate_time_ms,
+        deactivate_time_ms=schedule.deactivate_time_ms,
+        set_by=schedule.set_by,
+        fault=schedule.fault,
+    )
+
+
+def schedule_of(schedule: audience_pb2.Schedule, *, author: str) -> Schedule:
+    """The times that a client asks for; without any there is no schedule."""
+    asked = Schedule(schedule.activate_time_ms, schedule.deactivate_time_ms, author)
+    return asked if asked.next_time_ms else NO_SCHEDULE
 
 
 def ab_test_to_proto(test: AbTest) -> audience_pb2.AbTest:

@@ -134,6 +134,29 @@ def test_an_audience_is_a_draft_then_active_then_inactive_then_deleted(live: Run
     assert len(live("audience", "list", "--state", "deleted", "--json").document["audiences"]) == 1
 
 
+def test_an_audience_is_scheduled_archived_and_taken_back(live: Run) -> None:
+    audience = make_audience(live)["audience_id"]
+    told = live("audience", "schedule", audience, "--activate", "2126-12-01T08:00", "--deactivate", "2126-12-01T10:00+01:00")
+    assert told.exit_code == 0, told.err
+    assert "2126-12-01 08:00:00 UTC" in told.out
+    assert "2126-12-01 09:00:00 UTC" in live("audience", "show", audience).out
+    assert live("audience", "schedule", audience, "--activate", "tomorrow").exit_code == 2
+    over = live("audience", "schedule", audience, "--activate", "2001-01-01T00:00", "--json")
+    assert [(one["field"], one["reason"]) for one in over.fault["violations"]] == [("activate_time_ms", "IN_THE_PAST")]
+    away = live("audience", "archive", audience, "--json")
+    assert away.document["archive_time_ms"] != "0"
+    assert "schedule" not in away.document
+
+    def listed(*options: str) -> list[str]:
+        return [one["audience_id"] for one in live("audience", "list", "--json", *options).document["audiences"]]
+
+    assert audience in listed("--archived")
+    assert audience not in listed()
+    assert live("audience", "activate", audience, "--json").fault["reason"] == "AUDIENCE_ARCHIVED"
+    assert live("audience", "unarchive", audience).exit_code == 0
+    assert audience in listed()
+
+
 def test_deleting_without_a_person_to_ask_needs_yes(live: Run) -> None:
     number = make_audience(live)["audience_id"]
     refused = live("audience", "delete", number, "--json")

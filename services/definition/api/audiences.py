@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from muster.definition.v1 import audience_pb2
@@ -11,12 +12,14 @@ from muster.definition.v1 import definition_service_pb2_grpc as pb_grpc
 from services.chassis.auth import account_of
 from services.chassis.clock import Clock, to_ms
 from services.chassis.database import uncut
+from services.chassis.errors import Invalid
 from services.chassis.outbox import Relay
 
 from ..domain.accounts import Account
 from ..domain.audiences import (
     Audience,
     Edit,
+    archived,
     cloned,
     draft,
     edited,
@@ -26,29 +29,38 @@ from ..domain.audiences import (
     refuse_use,
     restoring,
     revision_of,
+    scheduled,
     transferred,
+    unarchived,
     with_edit,
 )
 from ..domain.etags import check_etag, check_required_etag
 from ..domain.faults import Findings, Place
 from ..domain.lifecycle import Move
 from ..domain.listing import Position, SortKey, page_size_of, position_of, query_of, token_of
+from ..domain.schedules import judge_schedule
 from ..domain.texts import check_note
 from ..domain.validation import judge
 from ..store import Store, Transaction
-from ..translation import EDITABLE, audience_to_proto, edit_of, fault_to_proto, revision_to_proto
+from ..translation import EDITABLE, audience_to_proto, edit_of, fault_to_proto, revision_to_proto, schedule_of
 from .requests import Context, author, create_of, mask_paths, refuse
 
 _REVISION_MAX = 2**63 - 1
 
 
+class InvalidSchedule(Invalid):
+    """A schedule has faults, each with its place."""
+
+
 class AudienceApi(pb_grpc.AudienceServiceServicer):
     """The AudienceService of the contract."""
 
-    def __init__(self, store: Store, relay: Relay, clock: Clock) -> None:
+    def __init__(self, store: Store, relay: Relay, clock: Clock, scheduled: Callable[[], None]) -> None:
+        """`scheduled` is called when there is another schedule."""
         self._store = store
         self._relay = relay
         self._clock = clock
+        self._scheduled = scheduled
 
     @uncut
     async def CreateAudience(self, request: pb.CreateAudienceRequest, context: Context) -> audience_pb2.Audience:
@@ -71,7 +83,9 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
             return audience_to_proto(await scope.audience(request.audience_id))
 
     async def ListAudiences(self, request: pb.ListAudiencesRequest, context: Context) -> pb.ListAudiencesResponse:
-        query = query_of(states=request.states, tags=request.tags, search=request.search, order_by=request.order_by)
+        query = query_of(
+            states=request.states, tags=request.tags, search=request.search, order_by=request.order_by, archived=request.archived
+        )
         after = position_of(request.page_token, query.digest, key_type=str if query.sort is SortKey.NAME else int)
         async with self._store.read(account_of(context)) as scope:
             page, total = await scope.audiences(query, after=after, limit=page_size_of(request.page_size))
@@ -125,6 +139,32 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
         return audience_to_proto(inactive)
 
     @uncut
+    async def ArchiveAudience(self, request: pb.ArchiveAudienceRequest, context: Context) -> audience_pb2.Audience:
+        return await self._change(request.audience_id, request.etag, context, archived)
+
+    @uncut
+    async def UnarchiveAudience(self, request: pb.UnarchiveAudienceRequest, context: Context) -> audience_pb2.Audience:
+        return await self._change(request.audience_id, request.etag, context, unarchived)
+
+    @uncut
+    async def ScheduleAudience(self, request: pb.ScheduleAudienceRequest, context: Context) -> audience_pb2.Audience:
+        now = self._clock.now()
+        schedule = schedule_of(request.schedule, author=author())
+        refuse(judge_schedule(schedule, to_ms(now)), InvalidSchedule)
+        async with self._store.transaction(account_of(context), now_ms=to_ms(now)) as tx:
+            account = await tx.locked_account()
+            before = await tx.audience(request.audience_id)
+            check_etag(request.etag, before.version, what="audience")
+            after = scheduled(before, schedule, author=author(), now_ms=to_ms(now))
+            if after is not before:
+                if schedule.activate_time_ms:
+                    refuse(judge_audience(after, await tx.surroundings(account, after), now).faults)
+                await tx.save_audience(after)
+        self._relay.wake()
+        self._scheduled()
+        return audience_to_proto(after)
+
+    @uncut
     async def DeleteAudience(self, request: pb.DeleteAudienceRequest, context: Context) -> audience_pb2.Audience:
         now_ms = self._clock.now_ms()
         async with self._store.transaction(account_of(context), now_ms=now_ms) as tx:
@@ -154,6 +194,18 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
             await tx.remember(create, clone.audience_id)
         self._relay.wake()
         return audience_to_proto(clone)
+
+    async def _change(self, audience_id: int, etag: str, context: Context, change: Callable[..., Audience]) -> audience_pb2.Audience:
+        now_ms = self._clock.now_ms()
+        async with self._store.transaction(account_of(context), now_ms=now_ms) as tx:
+            await tx.locked_account()
+            before = await tx.audience(audience_id)
+            check_etag(etag, before.version, what="audience")
+            after = change(before, author=author(), now_ms=now_ms)
+            if after is not before:
+                await tx.save_audience(after)
+        self._relay.wake()
+        return audience_to_proto(after)
 
     async def ValidateDefinition(self, request: pb.ValidateDefinitionRequest, context: Context) -> pb.ValidateDefinitionResponse:
         now = self._clock.now()

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from services.chassis.errors import FailedPrecondition, NotFound
 
-from .audiences import Audience
+from .audiences import Audience, check_move
 from .faults import Fault, Findings, Place, Reason
-from .lifecycle import Move, moved
+from .lifecycle import Move
 from .texts import check_name, folded
 
 CONTROL = "Control"
@@ -82,8 +82,8 @@ def judge_test(test: AbTest) -> Sequence[Fault]:
 
 
 def with_test(audience: Audience, test: AbTest, *, author: str, now_ms: int) -> Audience:
-    """The audience with a new test. Raises AbTestExists, and AudienceDeleted for a deleted audience."""
-    moved(audience.state, Move.EDIT, audience_id=audience.audience_id)
+    """The audience with a new test. Raises AbTestExists, AudienceDeleted and AudienceArchived."""
+    check_move(audience, Move.EDIT)
     if audience.ab_test_id:
         raise AbTestExists(
             f"The audience {audience.audience_id} has the test {audience.ab_test_id}; delete that first.",

@@ -15,6 +15,7 @@ from .canonical import same
 from .faults import Findings, Place, Verdict
 from .lifecycle import Move, State, moved
 from .node_ids import with_ids
+from .schedules import NO_SCHEDULE, Schedule, without
 from .texts import NAME_MAX, check_description, check_name, check_tags, few
 from .validation import LANGUAGE_VERSION, Surroundings, judge
 
@@ -27,14 +28,26 @@ class RevisionNotFound(NotFound):
     """The audience has no such revision."""
 
 
+class AudienceArchived(FailedPrecondition):
+    """The audience is archived: it can be read, cloned, deleted and taken back."""
+
+
+class AudienceIsActive(FailedPrecondition):
+    """Only an audience that is not active can be archived."""
+
+
 class AudienceInUse(FailedPrecondition):
     """Other audiences read this one's members."""
+
+
+_NOT_ARCHIVED = frozenset({Move.ACTIVATE, Move.EDIT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audience:
     """An audience. `version` grows with each change of anything, `revision` with each change of meaning; `audience_id` is 0 until the
-    database gave one; `delete_time_ms` is 0 unless it was deleted, `ab_test_id` unless it has a test."""
+    database gave one; `delete_time_ms` is 0 unless it was deleted, `ab_test_id` unless it has a test,
+    `archive_time_ms` unless it is archived."""
 
     audience_id: int = 0
     account_id: int
@@ -54,6 +67,8 @@ class Audience:
     updated_by: str
     delete_time_ms: int = 0
     ab_test_id: int = 0
+    archive_time_ms: int = 0
+    schedule: Schedule = NO_SCHEDULE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +122,8 @@ def draft(wanted: Edit, *, account_id: int, author: str, now_ms: int) -> Audienc
 
 
 def with_edit(audience: Audience, edit: Edit) -> Audience:
-    """The audience with what an edit asks for: to be judged, then given to `edited`. Raises AudienceDeleted for a deleted one."""
-    moved(audience.state, Move.EDIT, audience_id=audience.audience_id)
+    """The audience with what an edit asks for: to be judged, then given to `edited`. Raises AudienceDeleted and AudienceArchived."""
+    check_move(audience, Move.EDIT)
     changes: dict[str, Any] = {}
     for name in ("name", "external_name", "description", "definition"):
         if (value := getattr(edit, name)) is not None:
@@ -142,17 +157,56 @@ def edited(before: Audience, after: Audience, *, author: str, now_ms: int) -> Au
 
 def transferred(audience: Audience, move: Move, *, author: str, now_ms: int) -> Audience:
     """The audience after a move to another state; the same object when it is there already."""
-    state = moved(audience.state, move, audience_id=audience.audience_id)
+    state = check_move(audience, move)
     if state is audience.state:
         return audience
     return replace(
         audience,
         state=state,
+        schedule=without(audience.schedule, move),
         version=audience.version + 1,
         update_time_ms=now_ms,
         updated_by=author,
         delete_time_ms=now_ms if state is State.DELETED else 0,
     )
+
+
+def check_move(audience: Audience, move: Move) -> State:
+    """Where a move leads. Raises AudienceDeleted, AudienceNotActive and AudienceArchived where there is none."""
+    state = moved(audience.state, move, audience_id=audience.audience_id)
+    if audience.archive_time_ms and move in _NOT_ARCHIVED:
+        message = f"The audience {audience.audience_id} is archived; take it back first."
+        raise AudienceArchived(message, audience_id=audience.audience_id)
+    return state
+
+
+def archived(audience: Audience, *, author: str, now_ms: int) -> Audience:
+    """The audience out of the way, without a schedule; the same object when it is already. Raises AudienceDeleted and AudienceIsActive."""
+    moved(audience.state, Move.EDIT, audience_id=audience.audience_id)
+    if audience.archive_time_ms:
+        return audience
+    if audience.state is State.ACTIVE:
+        message = f"The audience {audience.audience_id} is active; deactivate it first."
+        raise AudienceIsActive(message, audience_id=audience.audience_id)
+    return _touched(audience, author=author, now_ms=now_ms, archive_time_ms=now_ms, schedule=NO_SCHEDULE)
+
+
+def unarchived(audience: Audience, *, author: str, now_ms: int) -> Audience:
+    """The audience among the others again; the same object when it is already. Raises AudienceDeleted."""
+    moved(audience.state, Move.EDIT, audience_id=audience.audience_id)
+    return _touched(audience, author=author, now_ms=now_ms, archive_time_ms=0) if audience.archive_time_ms else audience
+
+
+def scheduled(audience: Audience, schedule: Schedule, *, author: str, now_ms: int) -> Audience:
+    """The audience with another schedule, which was judged; the same object when it has it. Raises AudienceDeleted and AudienceArchived."""
+    check_move(audience, Move.EDIT)
+    if audience.schedule == schedule:
+        return audience
+    return _touched(audience, author=author, now_ms=now_ms, schedule=schedule)
+
+
+def _touched(audience: Audience, *, author: str, now_ms: int, **changes: Any) -> Audience:
+    return replace(audience, version=audience.version + 1, update_time_ms=now_ms, updated_by=author, **changes)
 
 
 def cloned(audience: Audience, *, name: str, author: str, now_ms: int) -> Audience:

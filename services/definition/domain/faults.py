@@ -37,6 +37,7 @@ class Reason(StrEnum):
     TOO_MANY = "TOO_MANY"
     OVER_100_PERCENT = "OVER_100_PERCENT"
     DUPLICATE_NAME = "DUPLICATE_NAME"
+    IN_THE_PAST = "IN_THE_PAST"
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,11 +63,12 @@ class AudienceQuery:
     search: str
     sort: SortKey
     descending: bool
+    archived: bool = False
 
     @property
     def digest(self) -> str:
         """Tells queries apart, so that a token of one is not used with another."""
-        parts = [sorted(self.states), sorted(self.tags), self.search, self.sort.value, self.descending]
+        parts = [sorted(self.states), sorted(self.tags), self.search, self.sort.value, self.descending, self.archived]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:_DIGEST_CHARACTERS]
 
     def position_of(self, audience: Audience) -> Position:
@@ -114,7 +115,7 @@ class Page(Generic[T]):
         return self
 
 
-def query_of(*, states: Sequence[int], tags: Sequence[str], search: str, order_by: str) -> AudienceQuery:
+def query_of(*, states: Sequence[int], tags: Sequence[str], search: str, order_by: str, archived: bool = False) -> AudienceQuery:
     """What a request asks for: without states all but the deleted ones, without an order the newest first."""
     for name, texts in (("search", [search]), ("tags", tags)):
         for text in texts:
@@ -125,7 +126,7 @@ def query_of(*, states: Sequence[int], tags: Sequence[str], search: str, order_b
     known = frozenset(state for state in State if state in states)
     if len(known) < len(set(states)):
         raise UnknownState.of("states", "A state is not one of DRAFT, ACTIVE, INACTIVE and DELETED; leave it out.", UnknownState.reason)
-    return AudienceQuery(known or frozenset(State) - {State.DELETED}, frozenset(tags), folded(search), sort, descending)
+    return AudienceQuery(known or frozenset(State) - {State.DELETED}, frozenset(tags), folded(search), sort, descending, archived)
 
 
 def page_size_of(asked: int) -> int:

@@ -62,6 +62,8 @@ class Audience(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     DELETE_TIME_MS_FIELD_NUMBER: _builtins.int
     AB_TEST_ID_FIELD_NUMBER: _builtins.int
+    ARCHIVE_TIME_MS_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
     audience_id: _builtins.int
     name: _builtins.str
     """At most 100 characters."""
@@ -80,6 +82,8 @@ class Audience(_message.Message):
     """Set once the audience was deleted."""
     ab_test_id: _builtins.int
     """Of its A/B test. 0: it has none."""
+    archive_time_ms: _builtins.int
+    """Set while it is archived: out of the way, and neither edited nor activated until it is taken back."""
     @_builtins.property
     def workspace_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """One: a single-workspace audience. Several: a multi-workspace one."""
@@ -92,6 +96,10 @@ class Audience(_message.Message):
     def definition(self) -> _definition_pb2.Definition: ...
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def schedule(self) -> Global___Schedule:
+        """What will become of it by itself. Absent: nothing."""
+
     def __init__(
         self,
         *,
@@ -112,14 +120,50 @@ class Audience(_message.Message):
         description: _builtins.str = ...,
         delete_time_ms: _builtins.int = ...,
         ab_test_id: _builtins.int = ...,
+        archive_time_ms: _builtins.int = ...,
+        schedule: Global___Schedule | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "schedule", b"schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ab_test_id", b"ab_test_id", "audience_id", b"audience_id", "create_time_ms", b"create_time_ms", "created_by", b"created_by", "definition", b"definition", "delete_time_ms", b"delete_time_ms", "description", b"description", "etag", b"etag", "external_name", b"external_name", "input_ids", b"input_ids", "name", b"name", "revision", b"revision", "state", b"state", "tags", b"tags", "update_time_ms", b"update_time_ms", "updated_by", b"updated_by", "workspace_ids", b"workspace_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ab_test_id", b"ab_test_id", "archive_time_ms", b"archive_time_ms", "audience_id", b"audience_id", "create_time_ms", b"create_time_ms", "created_by", b"created_by", "definition", b"definition", "delete_time_ms", b"delete_time_ms", "description", b"description", "etag", b"etag", "external_name", b"external_name", "input_ids", b"input_ids", "name", b"name", "revision", b"revision", "schedule", b"schedule", "state", b"state", "tags", b"tags", "update_time_ms", b"update_time_ms", "updated_by", b"updated_by", "workspace_ids", b"workspace_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Audience: _TypeAlias = Audience  # noqa: Y015
+
+@_typing.final
+class Schedule(_message.Message):
+    """When an audience is activated and deactivated by itself. Each happens once, within seconds, also after downtime."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVATE_TIME_MS_FIELD_NUMBER: _builtins.int
+    DEACTIVATE_TIME_MS_FIELD_NUMBER: _builtins.int
+    SET_BY_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    activate_time_ms: _builtins.int
+    """0: not at all."""
+    deactivate_time_ms: _builtins.int
+    """0: not at all."""
+    set_by: _builtins.str
+    """Who set it: what is done is done in their name."""
+    fault: _builtins.str
+    """Why the last of it was not done, in words; cleared by the next schedule."""
+    def __init__(
+        self,
+        *,
+        activate_time_ms: _builtins.int = ...,
+        deactivate_time_ms: _builtins.int = ...,
+        set_by: _builtins.str = ...,
+        fault: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_time_ms", b"activate_time_ms", "deactivate_time_ms", b"deactivate_time_ms", "fault", b"fault", "set_by", b"set_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Schedule: _TypeAlias = Schedule  # noqa: Y015
 
 @_typing.final
 class AudienceRevision(_message.Message):

@@ -522,12 +522,15 @@ class ListAudiencesRequest(_message.Message):
     STATES_FIELD_NUMBER: _builtins.int
     SEARCH_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
+    ARCHIVED_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     page_token: _builtins.str
     search: _builtins.str
     """A part of the name, case-insensitive."""
     order_by: _builtins.str
     """A field and `asc` or `desc`: `name asc`. Empty: the newest first."""
+    archived: _builtins.bool
+    """The archived ones instead of the others."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Audiences that have all of them."""
@@ -545,10 +548,11 @@ class ListAudiencesRequest(_message.Message):
         states: _abc.Iterable[_audience_pb2.AudienceState.ValueType] | None = ...,
         search: _builtins.str = ...,
         order_by: _builtins.str = ...,
+        archived: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "search", b"search", "states", b"states", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "search", b"search", "states", b"states", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -654,6 +658,81 @@ class DeactivateAudienceRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeactivateAudienceRequest: _TypeAlias = DeactivateAudienceRequest  # noqa: Y015
+
+@_typing.final
+class ArchiveAudienceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    audience_id: _builtins.int
+    etag: _builtins.str
+    """Empty: whatever it is now."""
+    def __init__(
+        self,
+        *,
+        audience_id: _builtins.int = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id", "etag", b"etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArchiveAudienceRequest: _TypeAlias = ArchiveAudienceRequest  # noqa: Y015
+
+@_typing.final
+class UnarchiveAudienceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    audience_id: _builtins.int
+    etag: _builtins.str
+    """Empty: whatever it is now."""
+    def __init__(
+        self,
+        *,
+        audience_id: _builtins.int = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id", "etag", b"etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnarchiveAudienceRequest: _TypeAlias = UnarchiveAudienceRequest  # noqa: Y015
+
+@_typing.final
+class ScheduleAudienceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    audience_id: _builtins.int
+    etag: _builtins.str
+    """Empty: whatever it is now."""
+    @_builtins.property
+    def schedule(self) -> _audience_pb2.Schedule:
+        """The times, which lie in the future. Without any the schedule is taken away."""
+
+    def __init__(
+        self,
+        *,
+        audience_id: _builtins.int = ...,
+        schedule: _audience_pb2.Schedule | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id", "etag", b"etag", "schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduleAudienceRequest: _TypeAlias = ScheduleAudienceRequest  # noqa: Y015
 
 @_typing.final
 class DeleteAudienceRequest(_message.Message):

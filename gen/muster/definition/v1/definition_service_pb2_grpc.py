@@ -664,6 +664,21 @@ class AudienceServiceStub:
                 request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.DeactivateAudienceRequest.SerializeToString,
                 response_deserializer=muster_dot_definition_dot_v1_dot_audience__pb2.Audience.FromString,
                 _registered_method=True)
+        self.ArchiveAudience = channel.unary_unary(
+                '/muster.definition.v1.AudienceService/ArchiveAudience',
+                request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ArchiveAudienceRequest.SerializeToString,
+                response_deserializer=muster_dot_definition_dot_v1_dot_audience__pb2.Audience.FromString,
+                _registered_method=True)
+        self.UnarchiveAudience = channel.unary_unary(
+                '/muster.definition.v1.AudienceService/UnarchiveAudience',
+                request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.UnarchiveAudienceRequest.SerializeToString,
+                response_deserializer=muster_dot_definition_dot_v1_dot_audience__pb2.Audience.FromString,
+                _registered_method=True)
+        self.ScheduleAudience = channel.unary_unary(
+                '/muster.definition.v1.AudienceService/ScheduleAudience',
+                request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ScheduleAudienceRequest.SerializeToString,
+                response_deserializer=muster_dot_definition_dot_v1_dot_audience__pb2.Audience.FromString,
+                _registered_method=True)
         self.DeleteAudience = channel.unary_unary(
                 '/muster.definition.v1.AudienceService/DeleteAudience',
                 request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.DeleteAudienceRequest.SerializeToString,
@@ -727,6 +742,26 @@ class AudienceServiceServicer:
 
     def DeactivateAudience(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ArchiveAudience(self, request, context):
+        """Only what is not active; it has no schedule then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnarchiveAudience(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScheduleAudience(self, request, context):
+        """Replaces the schedule.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -795,6 +830,21 @@ def add_AudienceServiceServicer_to_server(servicer, server):
             'DeactivateAudience': grpc.unary_unary_rpc_method_handler(
                     servicer.DeactivateAudience,
                     request_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.DeactivateAudienceRequest.FromString,
+                    response_serializer=muster_dot_definition_dot_v1_dot_audience__pb2.Audience.SerializeToString,
+            ),
+            'ArchiveAudience': grpc.unary_unary_rpc_method_handler(
+                    servicer.ArchiveAudience,
+                    request_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ArchiveAudienceRequest.FromString,
+                    response_serializer=muster_dot_definition_dot_v1_dot_audience__pb2.Audience.SerializeToString,
+            ),
+            'UnarchiveAudience': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnarchiveAudience,
+                    request_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.UnarchiveAudienceRequest.FromString,
+                    response_serializer=muster_dot_definition_dot_v1_dot_audience__pb2.Audience.SerializeToString,
+            ),
+            'ScheduleAudience': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScheduleAudience,
+                    request_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ScheduleAudienceRequest.FromString,
                     response_serializer=muster_dot_definition_dot_v1_dot_audience__pb2.Audience.SerializeToString,
             ),
             'DeleteAudience': grpc.unary_unary_rpc_method_handler(
@@ -984,6 +1034,87 @@ class AudienceService:
             target,
             '/muster.definition.v1.AudienceService/DeactivateAudience',
             muster_dot_definition_dot_v1_dot_definition__service__pb2.DeactivateAudienceRequest.SerializeToString,
+            muster_dot_definition_dot_v1_dot_audience__pb2.Audience.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ArchiveAudience(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.definition.v1.AudienceService/ArchiveAudience',
+            muster_dot_definition_dot_v1_dot_definition__service__pb2.ArchiveAudienceRequest.SerializeToString,
+            muster_dot_definition_dot_v1_dot_audience__pb2.Audience.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnarchiveAudience(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.definition.v1.AudienceService/UnarchiveAudience',
+            muster_dot_definition_dot_v1_dot_definition__service__pb2.UnarchiveAudienceRequest.SerializeToString,
+            muster_dot_definition_dot_v1_dot_audience__pb2.Audience.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScheduleAudience(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.definition.v1.AudienceService/ScheduleAudience',
+            muster_dot_definition_dot_v1_dot_definition__service__pb2.ScheduleAudienceRequest.SerializeToString,
             muster_dot_definition_dot_v1_dot_audience__pb2.Audience.FromString,
             options,
             channel_credentials,

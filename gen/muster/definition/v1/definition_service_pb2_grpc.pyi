@@ -197,6 +197,11 @@ class AudienceServiceStub:
     """An active audience takes a new definition at once; a stale etag is ABORTED."""
     ActivateAudience: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ActivateAudienceRequest, _audience_pb2.Audience]
     DeactivateAudience: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.DeactivateAudienceRequest, _audience_pb2.Audience]
+    ArchiveAudience: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ArchiveAudienceRequest, _audience_pb2.Audience]
+    """Only what is not active; it has no schedule then."""
+    UnarchiveAudience: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.UnarchiveAudienceRequest, _audience_pb2.Audience]
+    ScheduleAudience: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ScheduleAudienceRequest, _audience_pb2.Audience]
+    """Replaces the schedule."""
     DeleteAudience: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.DeleteAudienceRequest, _audience_pb2.Audience]
     """Refused while other audiences use it: the error names them."""
     CloneAudience: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.CloneAudienceRequest, _audience_pb2.Audience]
@@ -216,6 +221,11 @@ class AudienceServiceAsyncStub(AudienceServiceStub):
     """An active audience takes a new definition at once; a stale etag is ABORTED."""
     ActivateAudience: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ActivateAudienceRequest, _audience_pb2.Audience]  # type: ignore[assignment]
     DeactivateAudience: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.DeactivateAudienceRequest, _audience_pb2.Audience]  # type: ignore[assignment]
+    ArchiveAudience: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ArchiveAudienceRequest, _audience_pb2.Audience]  # type: ignore[assignment]
+    """Only what is not active; it has no schedule then."""
+    UnarchiveAudience: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.UnarchiveAudienceRequest, _audience_pb2.Audience]  # type: ignore[assignment]
+    ScheduleAudience: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ScheduleAudienceRequest, _audience_pb2.Audience]  # type: ignore[assignment]
+    """Replaces the schedule."""
     DeleteAudience: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.DeleteAudienceRequest, _audience_pb2.Audience]  # type: ignore[assignment]
     """Refused while other audiences use it: the error names them."""
     CloneAudience: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.CloneAudienceRequest, _audience_pb2.Audience]  # type: ignore[assignment]
@@ -268,6 +278,29 @@ class AudienceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _definition_service_pb2.DeactivateAudienceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audience_pb2.Audience, _abc.Awaitable[_audience_pb2.Audience]]: ...
+
+    @_abc_1.abstractmethod
+    def ArchiveAudience(
+        self,
+        request: _definition_service_pb2.ArchiveAudienceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audience_pb2.Audience, _abc.Awaitable[_audience_pb2.Audience]]:
+        """Only what is not active; it has no schedule then."""
+
+    @_abc_1.abstractmethod
+    def UnarchiveAudience(
+        self,
+        request: _definition_service_pb2.UnarchiveAudienceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audience_pb2.Audience, _abc.Awaitable[_audience_pb2.Audience]]: ...
+
+    @_abc_1.abstractmethod
+    def ScheduleAudience(
+        self,
+        request: _definition_service_pb2.ScheduleAudienceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audience_pb2.Audience, _abc.Awaitable[_audience_pb2.Audience]]:
+        """Replaces the schedule."""
 
     @_abc_1.abstractmethod
     def DeleteAudience(

@@ -75,6 +75,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOO_MANY: _ErrorReason.ValueType  # 40
     ERROR_REASON_OVER_100_PERCENT: _ErrorReason.ValueType  # 41
     ERROR_REASON_DUPLICATE_NAME: _ErrorReason.ValueType  # 42
+    ERROR_REASON_AUDIENCE_ARCHIVED: _ErrorReason.ValueType  # 43
+    ERROR_REASON_AUDIENCE_IS_ACTIVE: _ErrorReason.ValueType  # 44
+    """Only what is not active can be archived."""
+    ERROR_REASON_INVALID_SCHEDULE: _ErrorReason.ValueType  # 45
+    """A schedule has faults; the field violations name them."""
+    ERROR_REASON_IN_THE_PAST: _ErrorReason.ValueType  # 46
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons in `google.rpc.ErrorInfo` (domain `muster`) and in field violations."""
@@ -132,4 +138,10 @@ ERROR_REASON_INVALID_AB_TEST: ErrorReason.ValueType  # 39
 ERROR_REASON_TOO_MANY: ErrorReason.ValueType  # 40
 ERROR_REASON_OVER_100_PERCENT: ErrorReason.ValueType  # 41
 ERROR_REASON_DUPLICATE_NAME: ErrorReason.ValueType  # 42
+ERROR_REASON_AUDIENCE_ARCHIVED: ErrorReason.ValueType  # 43
+ERROR_REASON_AUDIENCE_IS_ACTIVE: ErrorReason.ValueType  # 44
+"""Only what is not active can be archived."""
+ERROR_REASON_INVALID_SCHEDULE: ErrorReason.ValueType  # 45
+"""A schedule has faults; the field violations name them."""
+ERROR_REASON_IN_THE_PAST: ErrorReason.ValueType  # 46
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
