@@ -13,6 +13,7 @@ from cli import (
     configuration,
     connection,
     deadletters,
+    deleting,
     dev,
     input,
     integration,
@@ -41,7 +42,8 @@ app.command("dev")(dev.dev)
 app.command("demo")(demo.demo)
 app.command("status")(status.status)
 app.command("import")(importing.import_file)
-lifecycle.add_to(audience.app)
+for commands in (lifecycle, deleting):
+    commands.add_to(audience.app)
 for group in (account, workspace, input, person, audience, test, integration, configuration, connection, deadletters, token):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 

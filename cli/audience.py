@@ -89,24 +89,6 @@ def deactivate(audience: AudienceArgument, account: AccountOption = None, as_jso
         _show(muster.call(muster.audiences.DeactivateAudience, request, service="definition"), as_json)
 
 
-@app.command("delete")
-def delete(
-    audience: AudienceArgument,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    account: AccountOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Delete an audience; its connections end. Refused while other audiences use it."""
-    with Muster(Settings.load(), account) as muster:
-        if not yes:
-            if as_json or not sys.stdin.isatty():
-                raise bad_input("Deleting an audience ends its connections.", hint="Say that you mean it with --yes.")
-            found = muster.call(muster.audiences.GetAudience, pb.GetAudienceRequest(audience_id=audience), service="definition")
-            typer.confirm(f"Delete the audience {found.name!r} and end its connections?", abort=True)
-        request = pb.DeleteAudienceRequest(audience_id=audience)
-        _show(muster.call(muster.audiences.DeleteAudience, request, service="definition"), as_json)
-
-
 @app.command("show")
 def show(audience: AudienceArgument, account: AccountOption = None, as_json: JsonOption = False) -> None:
     """Show an audience: its definition, its size, its connections."""

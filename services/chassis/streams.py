@@ -7,6 +7,7 @@ from dataclasses import dataclass
 EVENTS = "EVENTS"
 DEFINITIONS = "DEFINITIONS"
 MEMBERSHIPS = "MEMBERSHIPS"
+CONNECTIONS = "CONNECTIONS"
 FAULTS = "FAULTS"
 SHARES = "SHARES"
 EXPORTS = "EXPORTS"
@@ -42,6 +43,7 @@ STREAMS = (
         per_subject=1,
     ),
     Stream(MEMBERSHIPS, ("muster.memberships.*.*",), "Who entered and who left each audience.", max_age_seconds=7 * _DAY),
+    Stream(CONNECTIONS, ("muster.connections.*.*",), "The newest state of every connection of an audience to a partner.", per_subject=1),
     Stream(FAULTS, ("muster.faults.*",), "Faults of connections, raised and cleared.", max_age_seconds=31 * _DAY),
     Stream(SHARES, ("muster.shares.*",), "Shares between accounts, started and ended.", max_age_seconds=31 * _DAY),
     Stream(EXPORTS, ("muster.exports.*",), "Finished exports.", max_age_seconds=31 * _DAY),
@@ -68,6 +70,11 @@ def definitions_subject(account_id: int, kind: str, id: int) -> str:
 def memberships_subject(account_id: int, audience_id: int) -> str:
     """Where the changes of the members of an audience go."""
     return f"muster.memberships.{account_id}.{audience_id}"
+
+
+def connections_subject(account_id: int, connection_id: int) -> str:
+    """Where the states of a connection go."""
+    return f"muster.connections.{account_id}.{connection_id}"
 
 
 def account_subject(stream: str, account_id: int) -> str:

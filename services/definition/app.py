@@ -10,16 +10,19 @@ from muster.definition.v1 import definition_service_pb2_grpc as pb_grpc
 from services.chassis.app import App, run
 from services.chassis.bus import Bus
 from services.chassis.clock import Clock, SystemClock
+from services.chassis.consumer import Consumer
 from services.chassis.database import Database
 from services.chassis.migrations import Migrations
 from services.chassis.operations import add_operations
 from services.chassis.outbox import Outbox, Relay
 from services.chassis.server import GrpcServer
+from services.chassis.streams import CONNECTIONS
 
 from . import tables
 from .api.ab_tests import AbTestApi
 from .api.accounts import AccountApi
 from .api.audiences import AudienceApi
+from .messages import ConnectionMessages
 from .schedules import Schedules
 from .settings import DefinitionSettings
 from .store import Store
@@ -40,6 +43,8 @@ def add_parts(app: App, settings: DefinitionSettings, clock: Clock) -> GrpcServe
     bus = app.add(Bus.from_settings(settings))
     relay = app.add(Relay(database, tables.outbox, bus))
     store = Store(database, Outbox(tables.outbox))
+    connections = ConnectionMessages(store, clock)
+    app.add(Consumer(bus, CONNECTIONS, "definition-connections", connections.handle, service=settings.service))
     schedules = app.add(Schedules(store, relay, clock))
     server = app.add(GrpcServer(settings, clock))
     server.add(pb_grpc.add_AccountServiceServicer_to_server, AccountApi(store, relay, clock), f"{_PACKAGE}.AccountService")

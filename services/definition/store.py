@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, astuple, fields
 from typing import Any, TypeVar
@@ -37,10 +37,12 @@ from .domain.nesting import used_by
 from .domain.overrides import AttributeKind, AttributeOverride, AttributeType
 from .domain.schedules import NO_SCHEDULE, Schedule
 from .domain.texts import folded
+from .domain.uses import CONNECTION_DELETED, ConnectionUse, User, Uses, outermost_first
 from .domain.validation import OtherAudience, Surroundings
 from .facts import Thing, fact_of
 
 _ID_MAX = 2**63 - 1
+_CHUNK = 500
 
 Row = dict[str, Any]
 T = TypeVar("T", bound=Thing)
@@ -127,16 +129,40 @@ class Scope:
         rows = await self._all(select(table).where(table.c.account_id == self.account_id, table.c.state == State.ACTIVE))
         return [_audience(row) for row in rows]
 
-    async def users_of(self, audience_id: int) -> list[tuple[int, str]]:
-        """The ids and names of the audiences that read the members of this one; deleted ones use nothing."""
-        uses, users = tables.audience_uses, tables.audiences
-        found = await self._connection.execute(
-            select(users.c.audience_id, users.c.name)
-            .join(uses, uses.c.audience_id == users.c.audience_id)
-            .where(uses.c.account_id == self.account_id, uses.c.used_audience_id == audience_id)
-            .order_by(users.c.audience_id)
-        )
-        return [(row.audience_id, row.name) for row in found]
+    async def uses_of(self, audience_id: int, *, cascade: bool) -> Uses:
+        """What uses an audience; with `cascade` also what uses that, and so on, the outermost audiences first."""
+        reads = {user: other.uses for user, other in (await self._other_audiences()).items()}
+        direct = [user for user, read in reads.items() if audience_id in read]
+        users = outermost_first(audience_id, reads) if cascade else sorted(direct)
+        concerned = [*users, audience_id] if cascade else [audience_id]
+        return Uses(await self._users(users), await self._tests_of(concerned), await self.connections_of(concerned))
+
+    async def connections_of(self, audience_ids: Sequence[int]) -> list[ConnectionUse]:
+        """The connections of these audiences, in the order of their ids."""
+        table = tables.connections
+        found: list[ConnectionUse] = []
+        for some in _chunks(audience_ids):
+            mine = (table.c.account_id == self.account_id, table.c.audience_id.in_(some), table.c.state != CONNECTION_DELETED)
+            rows = await self._all(select(table).where(*mine))
+            found += [ConnectionUse(**_without(_without(row, "account_id"), "version")) for row in rows]
+        return sorted(found, key=lambda one: one.connection_id)
+
+    async def _users(self, audience_ids: Sequence[int]) -> list[User]:
+        table = tables.audiences
+        found: dict[int, User] = {}
+        for some in _chunks(audience_ids):
+            query = select(table.c.audience_id, table.c.name, table.c.state)
+            for row in await self._connection.execute(query.where(table.c.account_id == self.account_id, table.c.audience_id.in_(some))):
+                found[row.audience_id] = User(row.audience_id, row.name, State(row.state))
+        return [found[audience_id] for audience_id in audience_ids]
+
+    async def _tests_of(self, audience_ids: Sequence[int]) -> list[AbTest]:
+        table = tables.ab_tests
+        found: list[AbTest] = []
+        for some in _chunks(audience_ids):
+            live = (table.c.account_id == self.account_id, table.c.audience_id.in_(some), table.c.delete_time_ms == 0)
+            found += [_ab_test(row) for row in await self._all(select(table).where(*live))]
+        return sorted(found, key=lambda one: one.ab_test_id)
 
     async def ab_test(self, ab_test_id: int) -> AbTest:
         """A deleted one too. Raises AbTestNotFound."""
@@ -290,6 +316,17 @@ class Transaction(Scope):
     async def save_ab_test(self, test: AbTest) -> AbTest:
         return await self._save(tables.ab_tests, test, _ab_test_row(test))
 
+    async def take_connection(self, told: ConnectionUse, version: int) -> None:
+        """Keep what was told of a connection, a deleted one too, unless something newer is known."""
+        table = tables.connections
+        mine = (table.c.account_id == self.account_id) & (table.c.connection_id == told.connection_id)
+        row = {"account_id": self.account_id, "version": version, **asdict(told)}
+        known = await self._one(select(table.c.version).where(mine))
+        if known is None:
+            await self._connection.execute(insert_ignore(table, keys=["account_id", "connection_id"]), [row])
+        else:
+            await self._connection.execute(update(table).where(mine & (table.c.version < version)).values(row))
+
     async def keep_revision(self, revision: Revision) -> None:
         """Keep a revision; keeping it again changes nothing."""
         row = {
@@ -381,6 +418,11 @@ class Store:
         """A change of an account: kept, with its facts, when the block ends without an exception."""
         async with self._database.transaction() as connection:
             yield Transaction(connection, account_id, self._outbox, now_ms)
+
+
+def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    """A statement takes only so many parameters."""
+    return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
 
 
 def _conditions(query: AudienceQuery, account_id: int) -> list[ColumnElement[bool]]:

@@ -173,6 +173,24 @@ ab_tests = Table(
     sqlite_autoincrement=True,
 )
 
+# A copy of what the forwarder tells of connections, deleted ones too. `version` tells which fact it is of.
+connections = Table(
+    "connections",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("connection_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("audience_id", BigInteger, nullable=False),
+    _version(),
+    Column("variation", Text, nullable=False),
+    Column("configuration_id", BigInteger, nullable=False),
+    Column("configuration_name", Text, nullable=False),
+    Column("integration_key", Text, nullable=False),
+    # Of muster.forwarder.v1.ConnectionState.
+    Column("state", Integer, nullable=False),
+    Column("fault", Text, nullable=False),
+    Index(None, "account_id", "audience_id"),
+)
+
 # Which thing a create with an idempotency key made, and what was asked for. Account 0: the operator of the installation.
 idempotency_keys = Table(
     "idempotency_keys",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from muster.definition.v1 import account_pb2, audience_pb2, definition_service_pb2
+from muster.forwarder.v1 import connection_pb2
 from muster.ingest.v1 import identity_pb2
 
 from .domain.ab_tests import AbTest, Variation
@@ -16,6 +17,7 @@ from .domain.faults import Fault
 from .domain.identity_rules import IdentityRule, IdentityRules
 from .domain.overrides import AttributeKind, AttributeOverride, AttributeType
 from .domain.schedules import NO_SCHEDULE, Schedule
+from .domain.uses import ConnectionUse, Uses
 
 
 def account_to_proto(account: Account) -> account_pb2.Account:
@@ -155,6 +157,33 @@ def revision_to_proto(revision: Revision) -> audience_pb2.AudienceRevision:
         author=revision.author,
         note=revision.note,
         create_time_ms=revision.create_time_ms,
+    )
+
+
+def uses_to_proto(uses: Uses, *, with_digest: bool) -> definition_service_pb2.ListAudienceUsesResponse:
+    return definition_service_pb2.ListAudienceUsesResponse(
+        audiences=[
+            definition_service_pb2.AudienceUser(
+                audience_id=one.audience_id, name=one.name, state=audience_pb2.AudienceState.ValueType(one.state)
+            )
+            for one in uses.audiences
+        ],
+        ab_tests=[ab_test_to_proto(test) for test in uses.tests],
+        connections=[connection_to_proto(one) for one in uses.connections],
+        digest=uses.digest if with_digest else "",
+    )
+
+
+def connection_to_proto(use: ConnectionUse) -> definition_service_pb2.ConnectionUse:
+    return definition_service_pb2.ConnectionUse(
+        connection_id=use.connection_id,
+        audience_id=use.audience_id,
+        variation=use.variation,
+        configuration_id=use.configuration_id,
+        configuration_name=use.configuration_name,
+        integration_key=use.integration_key,
+        state=connection_pb2.ConnectionState.ValueType(use.state),
+        fault=use.fault,
     )
 
 

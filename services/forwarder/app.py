@@ -93,7 +93,7 @@ async def assemble(app: App, settings: ForwarderSettings, *, connectors: Connect
     app.add(Consumer(bus, MEMBERSHIPS, "forwarder-memberships", memberships.handle, service=settings.service))
     app.add(Consumer(bus, EVENTS, "forwarder-profiles", profiles.handle, service=settings.service, filter_subjects=["muster.profiles.*"]))
     server = app.add(GrpcServer(settings, clock))
-    configuration_api = ConfigurationApi(store, connectors, lines, dispatcher, clock, allow_private=settings.allow_private_targets)
+    configuration_api = ConfigurationApi(store, connectors, lines, dispatcher, relay, clock, allow_private=settings.allow_private_targets)
     server.add(add_ConfigurationServiceServicer_to_server, configuration_api, "muster.forwarder.v1.ConfigurationService")
     connection_api = ConnectionApi(store, connectors, dispatcher, snapshots, relay, clock)
     server.add(add_ConnectionServiceServicer_to_server, connection_api, "muster.forwarder.v1.ConnectionService")

@@ -24,7 +24,7 @@ async def close(tx: Tx, account_id: int, connection_id: int, *, now_ms: int, eta
     if before is None or before.state is State.DELETED:
         return None
     after = deleted(before, now_ms=now_ms, etag=etag)
-    await tx.connections.save(after)
+    await tx.save_connection(after)
     pending = await tx.deliveries.pending(connection_id)
     if pending is not None:
         await tx.deliveries.finish(pending, Outcome.FAILED, tries=pending.tries, message="the connection was deleted", now_ms=now_ms)

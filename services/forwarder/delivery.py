@@ -277,7 +277,7 @@ class Worker:
     async def _suspend(self, tx: Tx, connection: Connection, reason: str, now_ms: int) -> None:
         current = await tx.connections.get(connection.account_id, connection.id, lock=True)
         if current is not None and current.state is State.SENDING:
-            await tx.connections.save(paused(current, reason=reason, now_ms=now_ms))
+            await tx.save_connection(paused(current, reason=reason, now_ms=now_ms))
             log.info("connection_suspended", connection_id=connection.id)
 
     async def _give_up(self, work: Work, delivery: Delivery | None, error: PartnerError, *, tries: int, in_doubt: bool) -> None:
@@ -294,7 +294,7 @@ class Worker:
                 return
             waiting = (await tx.connections.waiting_counts([connection.id])).get(connection.id, 0)
             after = faulted(current, Fault(error.cause, error.message, now_ms, waiting))
-            await tx.connections.save(after)
+            await tx.save_connection(after)
             await tx.announce([fault_raised(after, waiting=waiting, now_ms=now_ms)], now_ms=now_ms)
 
         await self._means.store.write(keep)

@@ -157,6 +157,26 @@ def test_an_audience_is_scheduled_archived_and_taken_back(live: Run) -> None:
     assert audience in listed()
 
 
+def test_what_uses_an_audience_is_shown_and_ends_with_it(live: Run) -> None:
+    inner = make_audience(live)["audience_id"]
+    reads = json.dumps({"root": {"criterion": {"member_of": {"audience_id": inner}}}})
+    workspace = make_workspace(live)
+    outer = live("audience", "create", "Outer", "--workspace", workspace, "--definition", "-", "--json", stdin=reads).document[
+        "audience_id"
+    ]
+    assert live("test", "create", inner, "--variation", "Blue=20").exit_code == 0
+    shown = live("audience", "uses", inner)
+    assert "Outer" in shown.out
+    assert f"of the audience {inner}" in shown.out
+    kept = live("audience", "delete", inner, "--yes", "--json")
+    assert (kept.exit_code, kept.fault["reason"]) == (1, "AUDIENCE_IN_USE")
+    gone = live("audience", "delete", inner, "--cascade", "--yes")
+    assert gone.exit_code == 0, gone.err
+    assert "Outer" in gone.out
+    assert live("audience", "show", outer, "--json").document["state"] == "AUDIENCE_STATE_DELETED"
+    assert "Nothing" in live("audience", "uses", inner).out
+
+
 def test_deleting_without_a_person_to_ask_needs_yes(live: Run) -> None:
     number = make_audience(live)["audience_id"]
     refused = live("audience", "delete", number, "--json")

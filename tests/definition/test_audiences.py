@@ -274,14 +274,16 @@ async def test_an_audience_in_use_is_not_deleted_and_its_users_are_named(home: H
     failure = await refused(home.audiences.DeleteAudience(request))
     assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "AUDIENCE_IN_USE")
     assert failure.message == (
-        f"The audience {inner.audience_id} is used by {first.audience_id} (first), {second.audience_id} (zweite); "
-        "remove it from their definitions first."
+        f"The audience {inner.audience_id} is used by the audiences {first.audience_id} (first), {second.audience_id} (zweite); "
+        "end these first, or let them end with it."
     )
     assert failure.metadata == {
         "audience_id": str(inner.audience_id),
         "users": "2",
         "user_ids": f"{first.audience_id}, {second.audience_id}",
         "user_names": "first, zweite",
+        "ab_test_ids": "",
+        "connection_ids": "",
     }
     await home.audiences.DeleteAudience(pb.DeleteAudienceRequest(audience_id=first.audience_id))
     await home.update(second, definition=definition(everyone()))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from services.definition.domain.audiences import Audience, AudienceInUse, Edit, edited, refuse_use, transferred, with_edit
+from services.definition.domain.audiences import Audience, Edit, edited, transferred, with_edit
 from services.definition.domain.faults import Findings, Place, reasons
 from services.definition.domain.keys import new_input_key
 from services.definition.domain.lifecycle import AudienceDeleted, AudienceNotActive, Move, State, moved
 from services.definition.domain.texts import check_description, check_name, few, folded
+from services.definition.domain.uses import AudienceInUse, User, Uses, refuse_use
 from tests.definition.builders import WORKSPACE, definition, everyone, seed
 
 DRAFT, ACTIVE, INACTIVE, DELETED = State
@@ -76,9 +77,9 @@ def test_a_deletion_has_its_time() -> None:
 
 
 def test_users_are_named_as_far_as_they_fit() -> None:
-    refuse_use(audience(), [])
-    with pytest.raises(AudienceInUse, match=r"The audience 7 is used by 8 \(b\), 9 \(c\); remove"):
-        refuse_use(audience(), [(8, "b"), (9, "c")])
+    refuse_use(audience(), Uses())
+    with pytest.raises(AudienceInUse, match=r"The audience 7 is used by the audiences 8 \(b\), 9 \(c\); end these first"):
+        refuse_use(audience(), Uses([User(8, "b", ACTIVE), User(9, "c", DRAFT)]))
     assert few(["x" * 300] * 5) == f"{'x' * 300} and 4 more"
     assert few([]) == ""
 

@@ -9,6 +9,7 @@ from muster.forwarder.v1 import connection_pb2 as pb
 from muster.forwarder.v1 import facts_pb2
 from muster.forwarder.v1 import forwarder_service_pb2 as rpc
 
+from services.chassis.streams import connections_subject
 from tests.fakes.waiting import eventually
 from tests.fakes.webhook_partner import Reject, Status, Suspend
 from tests.forwarder.office import ACCOUNT, Office, refused
@@ -195,6 +196,33 @@ async def test_a_fault_shows_everywhere_is_told_and_ends_when_a_person_resumes(o
     facts = [facts_pb2.FaultFact.FromString(one) for one in await _published(office, f"muster.faults.{ACCOUNT}", 2)]
     assert [(fact.raised, fact.connection.connection_id) for fact in facts] == [(True, made.connection_id), (False, made.connection_id)]
     assert facts[0].connection.fault.message == "403 Forbidden: not yours"
+
+
+async def test_every_state_of_a_connection_is_told(office: Office) -> None:
+    async def told(connection_id: int) -> facts_pb2.ConnectionFact:
+        message = await office.bus.jetstream.get_last_msg("CONNECTIONS", connections_subject(ACCOUNT, connection_id))
+        return facts_pb2.ConnectionFact.FromString(message.data or b"")
+
+    async def becomes(connection_id: int, state: int, name: str = "Hook") -> None:
+        async def so() -> bool:
+            fact = await told(connection_id)
+            return (fact.connection.state, fact.configuration_name, fact.integration_key) == (state, name, "webhook")
+
+        await eventually(so)
+
+    made = await office.connected(1, [1])
+    await becomes(made.connection_id, SENDING)
+    await office.call.PauseConnection(rpc.PauseConnectionRequest(connection_id=made.connection_id))
+    await becomes(made.connection_id, pb.CONNECTION_STATE_PAUSED)
+    configuration = pb.Configuration(configuration_id=made.configuration_id, name="Other")
+    request = rpc.UpdateConfigurationRequest(configuration=configuration)
+    request.update_mask.paths.append("name")
+    await office.call.UpdateConfiguration(request)
+    await becomes(made.connection_id, pb.CONNECTION_STATE_PAUSED, "Other")
+    version = (await told(made.connection_id)).version
+    await office.call.DeleteConnection(rpc.DeleteConnectionRequest(connection_id=made.connection_id))
+    await becomes(made.connection_id, pb.CONNECTION_STATE_DELETED, "Other")
+    assert (await told(made.connection_id)).version > version
 
 
 async def test_deliveries_are_listed_the_newest_first_with_what_became_of_them(office: Office) -> None:

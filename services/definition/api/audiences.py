@@ -15,6 +15,7 @@ from services.chassis.database import uncut
 from services.chassis.errors import Invalid
 from services.chassis.outbox import Relay
 
+from ..deleting import delete
 from ..domain.accounts import Account
 from ..domain.audiences import (
     Audience,
@@ -26,7 +27,6 @@ from ..domain.audiences import (
     finished,
     judge_audience,
     judge_texts,
-    refuse_use,
     restoring,
     revision_of,
     scheduled,
@@ -42,7 +42,7 @@ from ..domain.schedules import judge_schedule
 from ..domain.texts import check_note
 from ..domain.validation import judge
 from ..store import Store, Transaction
-from ..translation import EDITABLE, audience_to_proto, edit_of, fault_to_proto, revision_to_proto, schedule_of
+from ..translation import EDITABLE, audience_to_proto, edit_of, fault_to_proto, revision_to_proto, schedule_of, uses_to_proto
 from .requests import Context, author, create_of, mask_paths, refuse
 
 _REVISION_MAX = 2**63 - 1
@@ -164,6 +164,12 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
         self._scheduled()
         return audience_to_proto(after)
 
+    async def ListAudienceUses(self, request: pb.ListAudienceUsesRequest, context: Context) -> pb.ListAudienceUsesResponse:
+        async with self._store.read(account_of(context)) as scope:
+            audience = await scope.audience(request.audience_id)
+            uses = await scope.uses_of(audience.audience_id, cascade=request.cascade)
+        return uses_to_proto(uses, with_digest=request.cascade)
+
     @uncut
     async def DeleteAudience(self, request: pb.DeleteAudienceRequest, context: Context) -> audience_pb2.Audience:
         now_ms = self._clock.now_ms()
@@ -171,10 +177,7 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
             await tx.locked_account()
             before = await tx.audience(request.audience_id)
             check_etag(request.etag, before.version, what="audience")
-            deleted = transferred(before, Move.DELETE, author=author(), now_ms=now_ms)
-            if deleted is not before:
-                refuse_use(before, await tx.users_of(before.audience_id))
-                await tx.save_audience(deleted)
+            deleted = await delete(tx, before, author=author(), now_ms=now_ms, cascade=request.cascade, digest=request.uses_digest)
         self._relay.wake()
         return audience_to_proto(deleted)
 

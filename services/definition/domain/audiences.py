@@ -16,7 +16,7 @@ from .faults import Findings, Place, Verdict
 from .lifecycle import Move, State, moved
 from .node_ids import with_ids
 from .schedules import NO_SCHEDULE, Schedule, without
-from .texts import NAME_MAX, check_description, check_name, check_tags, few
+from .texts import NAME_MAX, check_description, check_name, check_tags
 from .validation import LANGUAGE_VERSION, Surroundings, judge
 
 
@@ -34,10 +34,6 @@ class AudienceArchived(FailedPrecondition):
 
 class AudienceIsActive(FailedPrecondition):
     """Only an audience that is not active can be archived."""
-
-
-class AudienceInUse(FailedPrecondition):
-    """Other audiences read this one's members."""
 
 
 _NOT_ARCHIVED = frozenset({Move.ACTIVATE, Move.EDIT})
@@ -168,6 +164,7 @@ def transferred(audience: Audience, move: Move, *, author: str, now_ms: int) -> 
         update_time_ms=now_ms,
         updated_by=author,
         delete_time_ms=now_ms if state is State.DELETED else 0,
+        ab_test_id=0 if state is State.DELETED else audience.ab_test_id,
     )
 
 
@@ -260,20 +257,6 @@ def judge_texts(audience: Audience) -> Verdict:
 def judge_audience(audience: Audience, surroundings: Surroundings, now: datetime) -> Verdict:
     """All that is wrong with an audience: its texts, its choices and its definition."""
     return judge_texts(audience) + judge(audience.definition, surroundings, now)
-
-
-def refuse_use(audience: Audience, users: Sequence[tuple[int, str]]) -> None:
-    """Raises AudienceInUse, which names the users by id and name, if there are any."""
-    if not users:
-        return
-    names = few([f"{number} ({name})" for number, name in users])
-    raise AudienceInUse(
-        f"The audience {audience.audience_id} is used by {names}; remove it from their definitions first.",
-        audience_id=audience.audience_id,
-        users=len(users),
-        user_ids=few([str(number) for number, _ in users]),
-        user_names=few([name for _, name in users]),
-    )
 
 
 def _means_the_same(one: Audience, other: Audience) -> bool:

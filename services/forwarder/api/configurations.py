@@ -14,6 +14,7 @@ from muster.forwarder.v1 import forwarder_service_pb2_grpc as rpc_grpc
 from services.chassis.auth import account_of
 from services.chassis.clock import Clock
 from services.chassis.errors import Invalid
+from services.chassis.outbox import Relay
 from services.forwarder import translate
 from services.forwarder.api.paging import page_of, token_of
 from services.forwarder.connectors.base import Connector, Request
@@ -42,12 +43,21 @@ class ConfigurationApi(rpc_grpc.ConfigurationServiceServicer):
     """Each call is for the account of its token."""
 
     def __init__(
-        self, store: Store, connectors: Connectors, lines: PartnerLines, dispatcher: Dispatcher, clock: Clock, *, allow_private: bool
+        self,
+        store: Store,
+        connectors: Connectors,
+        lines: PartnerLines,
+        dispatcher: Dispatcher,
+        relay: Relay,
+        clock: Clock,
+        *,
+        allow_private: bool,
     ) -> None:
         self._store = store
         self._connectors = connectors
         self._lines = lines
         self._dispatcher = dispatcher
+        self._relay = relay
         self._clock = clock
         self._allow_private = allow_private
 
@@ -113,9 +123,12 @@ class ConfigurationApi(rpc_grpc.ConfigurationServiceServicer):
             now_ms = self._clock.now_ms()
             after = replace(before, name=name, settings=settings, secrets=secrets, version=before.version + 1, update_time_ms=now_ms)
             await tx.configurations.save(after)
+            if after.name != before.name:
+                await _tell_name(tx, after, now_ms)
             return after, await self._apply(tx, before, after, now_ms)
 
         after, concerned = await self._store.write(update)
+        self._relay.wake()
         self._dispatcher.wake(concerned)
         async with self._store.read() as tx:
             return await _told(tx, after)
@@ -188,6 +201,15 @@ class ConfigurationApi(rpc_grpc.ConfigurationServiceServicer):
                 concerned.append(one.id)
             last = found[-1].id
         return concerned
+
+
+async def _tell_name(tx: Tx, after: Configuration, now_ms: int) -> None:
+    """Tell its connections anew, as what is told of each holds the name."""
+    last = 0
+    while found := await tx.connections.page(after.account_id, configuration_id=after.id, after=last, limit=500, lock=True):
+        for one in found:
+            await tx.save_connection(replace(one, version=one.version + 1, update_time_ms=now_ms))
+        last = found[-1].id
 
 
 def _is_same(before: Configuration, key: str, name: str, settings: dict[str, str], secrets: dict[str, str]) -> bool:

@@ -144,10 +144,11 @@ class ConnectionApi(rpc_grpc.ConnectionServiceServicer):
         async def pause(tx: Tx) -> Connection:
             before = await _existing(tx, account_id, request.connection_id, lock=True)
             after = paused(before, reason="Paused by a person.", now_ms=self._clock.now_ms(), etag=request.etag)
-            await tx.connections.save(after)
+            await tx.save_connection(after)
             return after
 
         after = await self._store.write(pause)
+        self._relay.wake()
         self._dispatcher.look(after.id)
         return await self._told(after)
 
@@ -284,6 +285,7 @@ class ConnectionApi(rpc_grpc.ConnectionServiceServicer):
         if made is None:
             what = "The variation" if variation else "The audience"
             raise ConnectionExists(f"{what} is connected to this configuration already.", audience_id=audience_id)
+        await tx.tell_connection(made)
         if audience.following is Following.NONE:
             await tx.audiences.follow(audience.key, Following.WANTED)
         else:
@@ -293,13 +295,14 @@ class ConnectionApi(rpc_grpc.ConnectionServiceServicer):
     async def _resume(self, tx: Tx, before: Connection, etag: str) -> Connection:
         now_ms = self._clock.now_ms()
         after = resumed(before, now_ms=now_ms, etag=etag)
-        await tx.connections.save(after)
+        await tx.save_connection(after)
         if before.state is State.FAULTED:
             waiting = (await tx.connections.waiting_counts([before.id])).get(before.id, 0)
             await tx.announce([fault_cleared(after, waiting=waiting, now_ms=now_ms)], now_ms=now_ms)
         return after
 
     def _begin(self, made: Sequence[Connection]) -> None:
+        self._relay.wake()
         self._snapshots.wake()
         self._dispatcher.wake([one.id for one in made])
 

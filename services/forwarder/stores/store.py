@@ -12,6 +12,8 @@ from services.chassis.bus import Outgoing
 from services.chassis.database import Database
 from services.chassis.outbox import Outbox
 from services.forwarder import tables
+from services.forwarder.domain.connections import Connection
+from services.forwarder.facts import connection_changed
 from services.forwarder.stores.ab_tests import AbTests
 from services.forwarder.stores.configurations import Configurations
 from services.forwarder.stores.connections import Connections
@@ -39,6 +41,16 @@ class Tx:
     async def announce(self, facts: Sequence[Outgoing], *, now_ms: int) -> None:
         """Let these facts leave if and only if the transaction stays."""
         await _outbox.add(self._connection, facts, now_ms=now_ms)
+
+    async def save_connection(self, changed: Connection) -> None:
+        """Keep the changed state of a connection, and tell it."""
+        await self.connections.save(changed)
+        await self.tell_connection(changed)
+
+    async def tell_connection(self, connection: Connection) -> None:
+        """Let the state of a connection leave if and only if the transaction stays."""
+        configuration = await self.configurations.get(connection.account_id, connection.configuration_id)
+        await self.announce([connection_changed(connection, configuration)], now_ms=connection.update_time_ms)
 
 
 class Store:

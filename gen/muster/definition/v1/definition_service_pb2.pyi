@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from muster.definition.v1 import account_pb2 as _account_pb2
 from muster.definition.v1 import audience_pb2 as _audience_pb2
 from muster.definition.v1 import definition_pb2 as _definition_pb2
+from muster.forwarder.v1 import connection_pb2 as _connection_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -735,22 +736,157 @@ class ScheduleAudienceRequest(_message.Message):
 Global___ScheduleAudienceRequest: _TypeAlias = ScheduleAudienceRequest  # noqa: Y015
 
 @_typing.final
+class ListAudienceUsesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    CASCADE_FIELD_NUMBER: _builtins.int
+    audience_id: _builtins.int
+    cascade: _builtins.bool
+    """Also who uses the users, and so on: all that a cascading deletion ends."""
+    def __init__(
+        self,
+        *,
+        audience_id: _builtins.int = ...,
+        cascade: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id", "cascade", b"cascade"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAudienceUsesRequest: _TypeAlias = ListAudienceUsesRequest  # noqa: Y015
+
+@_typing.final
+class ListAudienceUsesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCES_FIELD_NUMBER: _builtins.int
+    AB_TESTS_FIELD_NUMBER: _builtins.int
+    CONNECTIONS_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """Of a list with `cascade`: names what is in it, for a deletion of just that."""
+    @_builtins.property
+    def audiences(self) -> _containers.RepeatedCompositeFieldContainer[Global___AudienceUser]:
+        """Those that read its members; with `cascade` the outermost first."""
+
+    @_builtins.property
+    def ab_tests(self) -> _containers.RepeatedCompositeFieldContainer[_audience_pb2.AbTest]: ...
+    @_builtins.property
+    def connections(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConnectionUse]: ...
+    def __init__(
+        self,
+        *,
+        audiences: _abc.Iterable[Global___AudienceUser] | None = ...,
+        ab_tests: _abc.Iterable[_audience_pb2.AbTest] | None = ...,
+        connections: _abc.Iterable[Global___ConnectionUse] | None = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ab_tests", b"ab_tests", "audiences", b"audiences", "connections", b"connections", "digest", b"digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAudienceUsesResponse: _TypeAlias = ListAudienceUsesResponse  # noqa: Y015
+
+@_typing.final
+class AudienceUser(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    audience_id: _builtins.int
+    name: _builtins.str
+    state: _audience_pb2.AudienceState.ValueType
+    def __init__(
+        self,
+        *,
+        audience_id: _builtins.int = ...,
+        name: _builtins.str = ...,
+        state: _audience_pb2.AudienceState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id", "name", b"name", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AudienceUser: _TypeAlias = AudienceUser  # noqa: Y015
+
+@_typing.final
+class ConnectionUse(_message.Message):
+    """A connection of an audience, as the forwarder told it last."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONNECTION_ID_FIELD_NUMBER: _builtins.int
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    VARIATION_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_ID_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_NAME_FIELD_NUMBER: _builtins.int
+    INTEGRATION_KEY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    connection_id: _builtins.int
+    audience_id: _builtins.int
+    variation: _builtins.str
+    """Empty: the whole audience."""
+    configuration_id: _builtins.int
+    configuration_name: _builtins.str
+    integration_key: _builtins.str
+    state: _connection_pb2.ConnectionState.ValueType
+    """As in muster.forwarder.v1.ConnectionState."""
+    fault: _builtins.str
+    """Of a faulted one."""
+    def __init__(
+        self,
+        *,
+        connection_id: _builtins.int = ...,
+        audience_id: _builtins.int = ...,
+        variation: _builtins.str = ...,
+        configuration_id: _builtins.int = ...,
+        configuration_name: _builtins.str = ...,
+        integration_key: _builtins.str = ...,
+        state: _connection_pb2.ConnectionState.ValueType = ...,
+        fault: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id", "configuration_id", b"configuration_id", "configuration_name", b"configuration_name", "connection_id", b"connection_id", "fault", b"fault", "integration_key", b"integration_key", "state", b"state", "variation", b"variation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConnectionUse: _TypeAlias = ConnectionUse  # noqa: Y015
+
+@_typing.final
 class DeleteAudienceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     AUDIENCE_ID_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    CASCADE_FIELD_NUMBER: _builtins.int
+    USES_DIGEST_FIELD_NUMBER: _builtins.int
     audience_id: _builtins.int
     etag: _builtins.str
+    cascade: _builtins.bool
+    """Delete also the audiences that use it, and theirs, with their tests and connections."""
+    uses_digest: _builtins.str
+    """With `cascade`: the digest of the list that was shown; if the list is another by now, the call is ABORTED."""
     def __init__(
         self,
         *,
         audience_id: _builtins.int = ...,
         etag: _builtins.str = ...,
+        cascade: _builtins.bool = ...,
+        uses_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id", "etag", b"etag"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id", "cascade", b"cascade", "etag", b"etag", "uses_digest", b"uses_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

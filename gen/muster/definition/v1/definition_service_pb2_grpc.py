@@ -679,6 +679,11 @@ class AudienceServiceStub:
                 request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ScheduleAudienceRequest.SerializeToString,
                 response_deserializer=muster_dot_definition_dot_v1_dot_audience__pb2.Audience.FromString,
                 _registered_method=True)
+        self.ListAudienceUses = channel.unary_unary(
+                '/muster.definition.v1.AudienceService/ListAudienceUses',
+                request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAudienceUsesRequest.SerializeToString,
+                response_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAudienceUsesResponse.FromString,
+                _registered_method=True)
         self.DeleteAudience = channel.unary_unary(
                 '/muster.definition.v1.AudienceService/DeleteAudience',
                 request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.DeleteAudienceRequest.SerializeToString,
@@ -766,8 +771,15 @@ class AudienceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAudienceUses(self, request, context):
+        """Who uses an audience: audiences that read its members, its A/B test, its connections.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteAudience(self, request, context):
-        """Refused while other audiences use it: the error names them.
+        """Refused while it is used: the error names the uses. With `cascade` these end with it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -846,6 +858,11 @@ def add_AudienceServiceServicer_to_server(servicer, server):
                     servicer.ScheduleAudience,
                     request_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ScheduleAudienceRequest.FromString,
                     response_serializer=muster_dot_definition_dot_v1_dot_audience__pb2.Audience.SerializeToString,
+            ),
+            'ListAudienceUses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAudienceUses,
+                    request_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAudienceUsesRequest.FromString,
+                    response_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAudienceUsesResponse.SerializeToString,
             ),
             'DeleteAudience': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteAudience,
@@ -1116,6 +1133,33 @@ class AudienceService:
             '/muster.definition.v1.AudienceService/ScheduleAudience',
             muster_dot_definition_dot_v1_dot_definition__service__pb2.ScheduleAudienceRequest.SerializeToString,
             muster_dot_definition_dot_v1_dot_audience__pb2.Audience.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudienceUses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.definition.v1.AudienceService/ListAudienceUses',
+            muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAudienceUsesRequest.SerializeToString,
+            muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAudienceUsesResponse.FromString,
             options,
             channel_credentials,
             insecure,

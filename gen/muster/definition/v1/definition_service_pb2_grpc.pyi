@@ -202,8 +202,10 @@ class AudienceServiceStub:
     UnarchiveAudience: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.UnarchiveAudienceRequest, _audience_pb2.Audience]
     ScheduleAudience: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ScheduleAudienceRequest, _audience_pb2.Audience]
     """Replaces the schedule."""
+    ListAudienceUses: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ListAudienceUsesRequest, _definition_service_pb2.ListAudienceUsesResponse]
+    """Who uses an audience: audiences that read its members, its A/B test, its connections."""
     DeleteAudience: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.DeleteAudienceRequest, _audience_pb2.Audience]
-    """Refused while other audiences use it: the error names them."""
+    """Refused while it is used: the error names the uses. With `cascade` these end with it."""
     CloneAudience: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.CloneAudienceRequest, _audience_pb2.Audience]
     """A draft with the same definition and tags, without connections, tests or shares."""
     ValidateDefinition: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ValidateDefinitionRequest, _definition_service_pb2.ValidateDefinitionResponse]
@@ -226,8 +228,10 @@ class AudienceServiceAsyncStub(AudienceServiceStub):
     UnarchiveAudience: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.UnarchiveAudienceRequest, _audience_pb2.Audience]  # type: ignore[assignment]
     ScheduleAudience: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ScheduleAudienceRequest, _audience_pb2.Audience]  # type: ignore[assignment]
     """Replaces the schedule."""
+    ListAudienceUses: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ListAudienceUsesRequest, _definition_service_pb2.ListAudienceUsesResponse]  # type: ignore[assignment]
+    """Who uses an audience: audiences that read its members, its A/B test, its connections."""
     DeleteAudience: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.DeleteAudienceRequest, _audience_pb2.Audience]  # type: ignore[assignment]
-    """Refused while other audiences use it: the error names them."""
+    """Refused while it is used: the error names the uses. With `cascade` these end with it."""
     CloneAudience: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.CloneAudienceRequest, _audience_pb2.Audience]  # type: ignore[assignment]
     """A draft with the same definition and tags, without connections, tests or shares."""
     ValidateDefinition: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ValidateDefinitionRequest, _definition_service_pb2.ValidateDefinitionResponse]  # type: ignore[assignment]
@@ -303,12 +307,20 @@ class AudienceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Replaces the schedule."""
 
     @_abc_1.abstractmethod
+    def ListAudienceUses(
+        self,
+        request: _definition_service_pb2.ListAudienceUsesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_definition_service_pb2.ListAudienceUsesResponse, _abc.Awaitable[_definition_service_pb2.ListAudienceUsesResponse]]:
+        """Who uses an audience: audiences that read its members, its A/B test, its connections."""
+
+    @_abc_1.abstractmethod
     def DeleteAudience(
         self,
         request: _definition_service_pb2.DeleteAudienceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audience_pb2.Audience, _abc.Awaitable[_audience_pb2.Audience]]:
-        """Refused while other audiences use it: the error names them."""
+        """Refused while it is used: the error names the uses. With `cascade` these end with it."""
 
     @_abc_1.abstractmethod
     def CloneAudience(

@@ -81,6 +81,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_SCHEDULE: _ErrorReason.ValueType  # 45
     """A schedule has faults; the field violations name them."""
     ERROR_REASON_IN_THE_PAST: _ErrorReason.ValueType  # 46
+    ERROR_REASON_USES_CHANGED: _ErrorReason.ValueType  # 47
+    """What uses an audience is not what was shown any more."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons in `google.rpc.ErrorInfo` (domain `muster`) and in field violations."""
@@ -144,4 +146,6 @@ ERROR_REASON_AUDIENCE_IS_ACTIVE: ErrorReason.ValueType  # 44
 ERROR_REASON_INVALID_SCHEDULE: ErrorReason.ValueType  # 45
 """A schedule has faults; the field violations name them."""
 ERROR_REASON_IN_THE_PAST: ErrorReason.ValueType  # 46
+ERROR_REASON_USES_CHANGED: ErrorReason.ValueType  # 47
+"""What uses an audience is not what was shown any more."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from muster.forwarder.v1 import connection_pb2 as muster_dot_forwarder_dot_v1_dot_connection__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmuster/forwarder/v1/facts.proto\x12\x13muster.forwarder.v1\x1a$muster/forwarder/v1/connection.proto\"\x8d\x01\n\tFaultFact\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x16\n\x0e\x63hange_time_ms\x18\x03 \x01(\x03\x12\x0e\n\x06raised\x18\x04 \x01(\x08\x12\x33\n\nconnection\x18\x05 \x01(\x0b\x32\x1f.muster.forwarder.v1.Connectionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmuster/forwarder/v1/facts.proto\x12\x13muster.forwarder.v1\x1a$muster/forwarder/v1/connection.proto\"\x8d\x01\n\tFaultFact\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x16\n\x0e\x63hange_time_ms\x18\x03 \x01(\x03\x12\x0e\n\x06raised\x18\x04 \x01(\x08\x12\x33\n\nconnection\x18\x05 \x01(\x0b\x32\x1f.muster.forwarder.v1.Connection\"\xb7\x01\n\x0e\x43onnectionFact\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x16\n\x0e\x63hange_time_ms\x18\x03 \x01(\x03\x12\x33\n\nconnection\x18\x04 \x01(\x0b\x32\x1f.muster.forwarder.v1.Connection\x12\x17\n\x0fintegration_key\x18\x05 \x01(\t\x12\x1a\n\x12\x63onfiguration_name\x18\x06 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,4 +34,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FAULTFACT']._serialized_start=95
   _globals['_FAULTFACT']._serialized_end=236
+  _globals['_CONNECTIONFACT']._serialized_start=239
+  _globals['_CONNECTIONFACT']._serialized_end=422
 # @@protoc_insertion_point(module_scope)

@@ -50,3 +50,43 @@ class FaultFact(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FaultFact: _TypeAlias = FaultFact  # noqa: Y015
+
+@_typing.final
+class ConnectionFact(_message.Message):
+    """CONNECTIONS, subject `muster.connections.<account>.<connection>`: the new state whole; the stream keeps the newest of each."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CHANGE_TIME_MS_FIELD_NUMBER: _builtins.int
+    CONNECTION_FIELD_NUMBER: _builtins.int
+    INTEGRATION_KEY_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_NAME_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.int
+    version: _builtins.int
+    """Grows with each change; a consumer skips what is not newer."""
+    change_time_ms: _builtins.int
+    integration_key: _builtins.str
+    configuration_name: _builtins.str
+    @_builtins.property
+    def connection(self) -> _connection_pb2.Connection:
+        """Without its counts. A deleted one comes once more, in the state DELETED."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.int = ...,
+        version: _builtins.int = ...,
+        change_time_ms: _builtins.int = ...,
+        connection: _connection_pb2.Connection | None = ...,
+        integration_key: _builtins.str = ...,
+        configuration_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "change_time_ms", b"change_time_ms", "configuration_name", b"configuration_name", "connection", b"connection", "integration_key", b"integration_key", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConnectionFact: _TypeAlias = ConnectionFact  # noqa: Y015

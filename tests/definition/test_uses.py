@@ -1,0 +1,172 @@
+"""Who uses an audience, and what ends with it."""
+
+from __future__ import annotations
+
+import itertools
+
+import grpc
+from hypothesis import given
+from hypothesis import strategies as st
+from muster.definition.v1 import audience_pb2
+from muster.definition.v1 import definition_service_pb2 as pb
+from muster.forwarder.v1 import connection_pb2
+from muster.forwarder.v1 import facts_pb2 as forwarder_facts
+
+from services.chassis.bus import Bus
+from services.chassis.streams import connections_subject
+from services.definition.domain.uses import outermost_first
+from tests.definition.builders import definition, member_of
+from tests.definition.conftest import Home, Service, refused
+from tests.fakes.waiting import eventually
+
+SENDING, FAULTED, GONE = (
+    connection_pb2.CONNECTION_STATE_SENDING,
+    connection_pb2.CONNECTION_STATE_FAULTED,
+    connection_pb2.CONNECTION_STATE_DELETED,
+)
+DELETED = audience_pb2.AUDIENCE_STATE_DELETED
+_numbers = itertools.count(1)
+
+
+async def tell(
+    bus: Bus,
+    home: Home,
+    audience_id: int,
+    *,
+    connection_id: int,
+    version: int = 1,
+    state: int = SENDING,
+    fault: str = "",
+    account_id: int = 0,
+) -> None:
+    """Speak for the forwarder."""
+    account_id = account_id or home.account.account_id
+    told = connection_pb2.Connection(
+        connection_id=connection_id, audience_id=audience_id, configuration_id=3, state=connection_pb2.ConnectionState.ValueType(state)
+    )
+    if fault:
+        told.fault.message = fault
+    fact = forwarder_facts.ConnectionFact(
+        account_id=account_id, version=version, connection=told, integration_key="webhook", configuration_name="Hook"
+    )
+    await bus.publish(connections_subject(account_id, connection_id), fact.SerializeToString(), message_id=f"c{next(_numbers)}")
+
+
+async def uses(home: Home, audience_id: int, *, cascade: bool = False) -> pb.ListAudienceUsesResponse:
+    request = pb.ListAudienceUsesRequest(audience_id=audience_id, cascade=cascade)
+    said: pb.ListAudienceUsesResponse = await home.audiences.ListAudienceUses(request)
+    return said
+
+
+async def delete(home: Home, audience_id: int, *, digest: str | None = None) -> audience_pb2.Audience:
+    request = pb.DeleteAudienceRequest(audience_id=audience_id, cascade=digest is not None, uses_digest=digest or "")
+    gone: audience_pb2.Audience = await home.audiences.DeleteAudience(request)
+    return gone
+
+
+async def split(home: Home, audience_id: int) -> audience_pb2.AbTest:
+    variations = [audience_pb2.Variation(name="Blue", percentage=10)]
+    test = audience_pb2.AbTest(audience_id=audience_id, name="Offers", variations=variations)
+    made: audience_pb2.AbTest = await home.client.ab_tests.CreateAbTest(pb.CreateAbTestRequest(ab_test=test))
+    return made
+
+
+async def test_connections_are_known_in_their_newest_state(home: Home, bus: Bus) -> None:
+    audience = (await home.audience()).audience_id
+    await tell(bus, home, audience, connection_id=900 + audience, version=2, state=FAULTED, fault="429 Too Many Requests")
+
+    async def known() -> bool:
+        return len((await uses(home, audience)).connections) == 1
+
+    await eventually(known)
+    (connection,) = (await uses(home, audience)).connections
+    assert (connection.configuration_name, connection.integration_key, connection.fault) == ("Hook", "webhook", "429 Too Many Requests")
+    await tell(bus, home, audience, connection_id=900 + audience, version=1)
+    await tell(bus, home, audience, connection_id=901 + audience)
+
+    async def both() -> bool:
+        return len((await uses(home, audience)).connections) == 2
+
+    await eventually(both)
+    assert [one.state for one in (await uses(home, audience)).connections] == [FAULTED, SENDING], "what is older changes nothing"
+    await tell(bus, home, audience, connection_id=900 + audience, version=3, state=GONE)
+    await tell(bus, home, audience, connection_id=901 + audience, version=2, state=GONE)
+
+    async def gone() -> bool:
+        return not (await uses(home, audience)).connections
+
+    await eventually(gone)
+
+
+async def test_an_audience_that_is_used_is_not_deleted_and_all_uses_are_named(home: Home, bus: Bus) -> None:
+    inner = (await home.audience()).audience_id
+    outer = (await home.audience("Outer", definition=definition(member_of(inner)))).audience_id
+    test = await split(home, inner)
+    await tell(bus, home, inner, connection_id=800 + inner)
+
+    async def known() -> bool:
+        return bool((await uses(home, inner)).connections)
+
+    await eventually(known)
+    failure = await refused(delete(home, inner))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "AUDIENCE_IN_USE")
+    assert failure.metadata["user_ids"] == str(outer)
+    assert failure.metadata["ab_test_ids"] == str(test.ab_test_id)
+    assert failure.metadata["connection_ids"] == str(800 + inner)
+    assert "Outer" in failure.message
+    assert "Hook" in failure.message
+
+
+async def test_a_deletion_cascades_over_just_what_was_shown(home: Home) -> None:
+    inner = (await home.audience("Inner")).audience_id
+    middle = (await home.audience("Middle", definition=definition(member_of(inner)))).audience_id
+    outer = (await home.audience("Outer", definition=definition(member_of(middle)))).audience_id
+    other = (await home.audience("Other")).audience_id
+    test = await split(home, middle)
+    failure = await refused(delete(home, inner, digest=""))
+    assert [(one.field, one.reason) for one in failure.violations] == [("uses_digest", "MISSING")]
+    shown = await uses(home, inner, cascade=True)
+    assert [one.audience_id for one in shown.audiences] == [outer, middle]
+    assert [one.ab_test_id for one in shown.ab_tests] == [test.ab_test_id]
+    assert [one.audience_id for one in (await uses(home, inner)).audiences] == [middle], "directly"
+    more = await split(home, outer)
+    failure = await refused(delete(home, inner, digest=shown.digest))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.ABORTED, "USES_CHANGED")
+    shown = await uses(home, inner, cascade=True)
+    assert {one.ab_test_id for one in shown.ab_tests} == {test.ab_test_id, more.ab_test_id}
+    assert (await delete(home, inner, digest=shown.digest)).state == DELETED
+    for number in (middle, outer):
+        found = await home.audiences.GetAudience(pb.GetAudienceRequest(audience_id=number))
+        assert (found.state, found.ab_test_id) == (DELETED, 0)
+    assert (await home.audiences.GetAudience(pb.GetAudienceRequest(audience_id=other))).state != DELETED
+
+
+async def test_another_account_sees_and_ends_nothing(service: Service, home: Home, bus: Bus) -> None:
+    audience = (await home.audience()).audience_id
+    stranger = await service.home()
+    for call in (uses(stranger, audience), delete(stranger, audience, digest="x")):
+        failure = await refused(call)
+        assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "AUDIENCE_NOT_FOUND")
+
+
+graphs = st.integers(1, 7).flatmap(
+    lambda size: st.fixed_dictionaries(
+        {number: st.frozensets(st.integers(1, number - 1) if number > 1 else st.nothing()) for number in range(1, size + 1)}
+    )
+)
+
+
+@given(graphs)
+def test_all_users_come_and_each_before_those_that_it_reads(reads: dict[int, frozenset[int]]) -> None:
+    order = outermost_first(1, reads)
+    wanted, grown = {1}, True
+    while grown:
+        more = {user for user, read in reads.items() if read & wanted} | wanted
+        grown, wanted = more != wanted, more
+    assert sorted(order) == sorted(wanted - {1})
+    for place, user in enumerate(order):
+        assert not reads[user] & set(order[:place])
+
+
+def test_a_chain_of_many_levels_is_walked() -> None:
+    assert outermost_first(0, {number: {number - 1} for number in range(1, 5_000)}) == list(range(4_999, 0, -1))
