@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -40,6 +41,54 @@ _RIGHT_NAMED: dict[str, st.SearchStrategy[Any]] = {
     "month": st.just(1),
     "language_version": st.just(1),
 }
+# Words of the text language and nearly, quotes, line breaks, other scripts: whatever a name or an operand can be.
+_SAID = st.sampled_from(
+    [
+        "plan",
+        "Sessions",
+        "sesions",
+        "and",
+        "purchase",
+        "add_to_cart",
+        "3",
+        "19.90",
+        "2026-01-31",
+        'say "yes"',
+        "it's",
+        "a\\b",
+        "\\n",
+        "two\nlines",
+        "tab\t",
+        "Größe",
+        "名前",
+        "नाम",
+        "ſ",
+        "\u2028",
+        "\x00",
+        "# no comment",
+        "$City",
+        "total amount",
+        "not in",
+        "x y",
+        "[a, b]",
+        " ",
+        "é",
+    ]
+) | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
+_SPOKEN: dict[str, st.SearchStrategy[Any]] = _RIGHT_NAMED | {
+    **dict.fromkeys(
+        ["attribute", "product_attribute", "EventMatch.name", "StringTest.value", "values", "ListTest.value", "PlaceTest.value"], _SAID
+    ),
+    **dict.fromkeys(["regulation", "purpose"], _SAID),
+    "input_ids": st.sampled_from([11, 12, 2**63 - 1]),
+    "audience_id": st.sampled_from([1, 11, 2**63 - 1]),
+    "workspace_id": st.sampled_from([0, 0, 1, 2]),
+    "month": st.integers(1, 12),
+    "day": st.integers(1, 28),
+    "Duration.count": st.sampled_from([1, 2, 7, 24, 3_600]),
+    **dict.fromkeys(["latitude", "longitude"], st.floats(-90, 90)),
+    "distance_metres": st.floats(1, 20_000_000),
+}
 
 
 def definitions(max_depth: int = 12) -> st.SearchStrategy[pb.Definition]:
@@ -52,7 +101,14 @@ def right_definitions(max_depth: int = 12) -> st.SearchStrategy[pb.Definition]:
     return st.composite(_message)(pb.Definition.DESCRIPTOR, max_depth, right=True)  # type: ignore[return-value]
 
 
-def _message(draw: st.DrawFn, of: Descriptor, depth: int, *, right: bool = False) -> Message:
+def spoken_definitions(max_depth: int = 12) -> st.SearchStrategy[pb.Definition]:
+    """Definitions as those of `right_definitions`, with all kinds of texts, lengths of time, places and days in them."""
+    return st.composite(_message)(pb.Definition.DESCRIPTOR, max_depth, right=True, scalars=_SPOKEN)  # type: ignore[return-value]
+
+
+def _message(
+    draw: st.DrawFn, of: Descriptor, depth: int, *, right: bool = False, scalars: Mapping[str, st.SearchStrategy[Any]] = _RIGHT_NAMED
+) -> Message:
     message = GetMessageClass(of)()
     fields = [field for field in of.fields if field.containing_oneof is None]
     # Most of the time one of each oneof, so that trees grow.
@@ -64,16 +120,19 @@ def _message(draw: st.DrawFn, of: Descriptor, depth: int, *, right: bool = False
             elif of is pb.Node.DESCRIPTOR and depth > 6:
                 # Groups weigh more near the root, or most trees were one criterion.
                 choices = [field for field in choices if field.name in ("all", "any", "exclude")] * 2 + choices
+            elif of is pb.Criterion.DESCRIPTOR and scalars is _SPOKEN:
+                # Those with the most parts.
+                choices += [field for field in choices if field.name in ("event", "aggregate", "sequence")] * 3
             fields.append(draw(st.sampled_from(choices)))
     for field in fields:
         if field.message_type is not None and depth == 0:
             continue
         if field.is_repeated:
             count = draw(st.sampled_from([1, 1, 2, 1, 0] if right else [1, 2, 3, 0, 4]))
-            values = [_value(draw, field, depth, right=right) for _ in range(count)]
+            values = [_value(draw, field, depth, right=right, scalars=scalars) for _ in range(count)]
             getattr(message, field.name).extend(values)
         elif draw(st.integers(0, 99 if right else 9)):
-            value = _value(draw, field, depth, right=right)
+            value = _value(draw, field, depth, right=right, scalars=scalars)
             if isinstance(value, Message):
                 getattr(message, field.name).CopyFrom(value)
             else:
@@ -81,12 +140,13 @@ def _message(draw: st.DrawFn, of: Descriptor, depth: int, *, right: bool = False
     return message
 
 
-def _value(draw: st.DrawFn, field: FieldDescriptor, depth: int, *, right: bool) -> Any:
+def _value(draw: st.DrawFn, field: FieldDescriptor, depth: int, *, right: bool, scalars: Mapping[str, st.SearchStrategy[Any]]) -> Any:
     if field.message_type is not None:
-        return _message(draw, field.message_type, depth - 1, right=right)
+        return _message(draw, field.message_type, depth - 1, right=right, scalars=scalars)
     if field.enum_type is not None:
         known = [value.number for value in field.enum_type.values]
         return draw(st.sampled_from(known[1:] if right else [*known[1:], *known, 99]))
     if right:
-        return draw(_RIGHT_NAMED.get(field.name, _RIGHT[field.type]))
+        owner = field.containing_type.name if field.containing_type is not None else ""
+        return draw(scalars.get(f"{owner}.{field.name}", scalars.get(field.name, _RIGHT[field.type])))
     return draw(_SCALARS[field.type])

@@ -1,0 +1,44 @@
+"""Is a definition complete, so that it can be said in words? Nothing is asked of the account: whatever it names may exist."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from google.protobuf.message import Message
+from muster.definition.v1 import definition_pb2 as pb
+
+from .faults import Reason, Verdict
+from .nesting import nodes_of, used_by
+from .periods import LONGEST_YEARS
+from .validation import OtherAudience, Surroundings, judge
+
+# What can be said all the same.
+_SAYABLE = frozenset({Reason.NOT_EVALUATED_YET, Reason.WORKSPACE_NEEDED})
+# A workspace for what names none; no workspace has this number.
+_ANY = -(2**63)
+
+
+def incomplete(definition: pb.Definition) -> Verdict:
+    """The faults that a definition has in any account. Never raises."""
+    workspaces = {node.criterion.workspace_id for node in nodes_of(definition)} - {0} or {_ANY}
+    around = Surroundings(
+        look_back_days=LONGEST_YEARS * 365,
+        workspaces=frozenset(workspaces),
+        inputs=dict.fromkeys(_inputs_of(definition), min(workspaces)),
+        audiences={audience: OtherAudience("", True, frozenset()) for audience in used_by(definition)},
+        workspace_ids=tuple(workspaces),
+    )
+    faults = judge(definition, around, datetime.now(UTC)).faults
+    return Verdict(tuple(fault for fault in faults if fault.reason not in _SAYABLE))
+
+
+def _inputs_of(message: Message) -> set[int]:
+    """The inputs that are named anywhere below a message."""
+    if isinstance(message, pb.EventMatch):
+        return set(message.input_ids)
+    found = set[int]()
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is not None:
+            for part in [value] if isinstance(value, Message) else value:
+                found |= _inputs_of(part)
+    return found
