@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from muster.definition.v1 import definition_service_pb2_grpc as pb_grpc
+from muster.definition.v1 import language_service_pb2_grpc as language_grpc
 
 from services.chassis.app import App, run
 from services.chassis.bus import Bus
@@ -22,6 +23,7 @@ from . import tables
 from .api.ab_tests import AbTestApi
 from .api.accounts import AccountApi
 from .api.audiences import AudienceApi
+from .api.language import LanguageApi
 from .messages import ConnectionMessages
 from .schedules import Schedules
 from .settings import DefinitionSettings
@@ -52,6 +54,7 @@ def add_parts(app: App, settings: DefinitionSettings, clock: Clock) -> GrpcServe
         pb_grpc.add_AudienceServiceServicer_to_server, AudienceApi(store, relay, clock, schedules.wake), f"{_PACKAGE}.AudienceService"
     )
     server.add(pb_grpc.add_AbTestServiceServicer_to_server, AbTestApi(store, relay, clock), f"{_PACKAGE}.AbTestService")
+    server.add(language_grpc.add_LanguageServiceServicer_to_server, LanguageApi(store, clock), f"{_PACKAGE}.LanguageService")
     add_operations(server, bus, settings, clock)
     return server
 

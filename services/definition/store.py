@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, astuple, fields
 from typing import Any, TypeVar
@@ -228,6 +228,14 @@ class Scope:
         return {
             row.audience_id: OtherAudience(row.name, row.state == State.ACTIVE, frozenset(used.get(row.audience_id, ()))) for row in found
         }
+
+    async def audience_names(self, numbers: Collection[int]) -> dict[int, str]:
+        """The names of those of these audiences that are the account's, deleted ones too."""
+        table = tables.audiences
+        found = await self._connection.execute(
+            select(table.c.audience_id, table.c.name).where(table.c.account_id == self.account_id, table.c.audience_id.in_(numbers))
+        )
+        return {row.audience_id: row.name for row in found}
 
     async def earlier(self, create: Create) -> int | None:
         """The id of what an earlier create with this key made; None when there was none. Raises IdempotencyKeyReused when that one asked

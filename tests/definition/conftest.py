@@ -14,6 +14,7 @@ import pytest
 from muster.definition.v1 import account_pb2, audience_pb2, facts_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
 from muster.definition.v1 import definition_service_pb2_grpc as pb_grpc
+from muster.definition.v1 import language_service_pb2_grpc as language_grpc
 from nats.js.errors import NotFoundError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -49,6 +50,7 @@ class Client:
         metadata = (("authorization", f"Bearer {token}"),)
         self.accounts = _Bound(pb_grpc.AccountServiceStub(to), metadata)
         self.audiences = _Bound(pb_grpc.AudienceServiceStub(to), metadata)
+        self.language = _Bound(language_grpc.LanguageServiceStub(to), metadata)
         self.ab_tests = _Bound(pb_grpc.AbTestServiceStub(to), metadata)
 
 
@@ -100,6 +102,7 @@ class Home:
         self.client = client
         self.accounts = client.accounts
         self.audiences = client.audiences
+        self.language = client.language
         self.workspace = workspace
         self.ios = ios
         self.feed = feed
