@@ -93,12 +93,14 @@ class Evaluator(rpc.EvaluatorServiceServicer):
                 preparation = population.prepare(compiled)
             if not preparation.go_on(Slice()):
                 return None
-            estimate = population.estimate(compiled, request.overlap_audience_id)
+            beside = request.overlap_audience_id
+            estimate = population.estimate(compiled, beside)
             return pb.EstimateResponse(
                 size=estimate.size,
                 candidates=population.candidates(request.workspace_ids),
                 nodes=[pb.NodeSize(node_id=node_id, size=size) for node_id, size in estimate.nodes.items()],
                 overlap=estimate.overlap,
+                overlap_size=population.size(beside) if beside in population.audiences else 0,
                 moment=self._moment(),
             )
 

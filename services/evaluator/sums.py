@@ -28,6 +28,7 @@ def estimate(parts: Sequence[pb.EstimateResponse]) -> pb.EstimateResponse:
             for nodes in zip(*(part.nodes for part in parts), strict=True)
         ],
         overlap=sum(part.overlap for part in parts),
+        overlap_size=sum(part.overlap_size for part in parts),
         moment=moment([part.moment for part in parts]),
     )
 

@@ -13,6 +13,7 @@ from services.chassis.clock import Clock, to_ms
 
 from ..domain.audiences import Edit, draft
 from ..domain.completeness import incomplete
+from ..domain.differences import Meaning, differences
 from ..domain.faults import Verdict
 from ..domain.language.printing import print_definition
 from ..domain.language.reading import read
@@ -47,6 +48,44 @@ class LanguageApi(pb_grpc.LanguageServiceServicer):
     async def PrintDefinition(self, request: pb.PrintDefinitionRequest, context: Context) -> pb.PrintDefinitionResponse:
         refuse((await asyncio.to_thread(incomplete, request.definition)).faults)
         return pb.PrintDefinitionResponse(text=await asyncio.to_thread(print_definition, request.definition, multiline=request.multiline))
+
+    async def CompareDefinitions(self, request: pb.CompareDefinitionsRequest, context: Context) -> pb.CompareDefinitionsResponse:
+        async with self._store.read(account_of(context)) as scope:
+            account = await scope.account()
+            audience = await scope.audience(request.audience_id)
+
+            async def saved(number: int) -> Meaning:
+                if not number:
+                    return Meaning(audience.definition, audience.workspace_ids, audience.input_ids)
+                revision = await scope.revision(request.audience_id, number)
+                return Meaning(revision.definition, revision.workspace_ids, revision.input_ids)
+
+            before = await saved(request.from_revision)
+            if request.HasField("definition"):
+                refuse((await asyncio.to_thread(incomplete, request.definition)).faults)
+                after = Meaning(
+                    request.definition,
+                    tuple(request.workspace_ids) or audience.workspace_ids,
+                    tuple(request.input_ids) or audience.input_ids,
+                )
+            else:
+                after = await saved(request.to_revision)
+            names = await scope.audience_names(used_by(before.definition) | used_by(after.definition))
+        telling = Telling(account.look_back_days, names, after.workspace_ids)
+        found = await asyncio.to_thread(differences, before, after, telling)
+        return pb.CompareDefinitionsResponse(
+            same=not found,
+            differences=[
+                pb.Difference(
+                    kind=pb.DifferenceKind.ValueType(one.kind.value),
+                    node_id=one.node_id,
+                    path=one.path,
+                    before=one.before,
+                    after=one.after,
+                )
+                for one in found
+            ],
+        )
 
     async def ParseDefinition(self, request: pb.ParseDefinitionRequest, context: Context) -> pb.ParseDefinitionResponse:
         account_id = account_of(context)

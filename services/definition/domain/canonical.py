@@ -22,13 +22,19 @@ _COUNT_MAX = 2**32 - 1
 
 def canonical(definition: pb.Definition, workspace_ids: Sequence[int] = ()) -> pb.Definition:
     """The canonical form. `workspace_ids` are the audience's: its only one is what a criterion that names none reads."""
-    normal = pb.Definition()
-    normal.CopyFrom(definition)
+    normal = with_workspace(definition, workspace_ids)
     normal.DiscardUnknownFields()
-    if len(set(workspace_ids)) == 1:
-        _fill_workspace(normal.root, workspace_ids[0])
     _normalise(normal)
     return normal
+
+
+def with_workspace(definition: pb.Definition, workspace_ids: Sequence[int]) -> pb.Definition:
+    """A copy in which every criterion names the workspace that it reads, where the audience has only one."""
+    filled = pb.Definition()
+    filled.CopyFrom(definition)
+    if len(set(workspace_ids)) == 1:
+        _fill_workspace(filled.root, workspace_ids[0])
+    return filled
 
 
 def same(one: pb.Definition, one_workspaces: Sequence[int], other: pb.Definition, other_workspaces: Sequence[int]) -> bool:

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from muster.definition.v1 import definition_pb2 as _definition_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,37 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _DifferenceKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DifferenceKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DifferenceKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DIFFERENCE_KIND_UNSPECIFIED: _DifferenceKind.ValueType  # 0
+    DIFFERENCE_KIND_ADDED: _DifferenceKind.ValueType  # 1
+    DIFFERENCE_KIND_REMOVED: _DifferenceKind.ValueType  # 2
+    DIFFERENCE_KIND_CHANGED: _DifferenceKind.ValueType  # 3
+    DIFFERENCE_KIND_MOVED: _DifferenceKind.ValueType  # 4
+    """The same, in another group: `before` and `after` say what it is in."""
+    DIFFERENCE_KIND_WORKSPACES: _DifferenceKind.ValueType  # 5
+    """Other workspaces."""
+    DIFFERENCE_KIND_INPUTS: _DifferenceKind.ValueType  # 6
+    """Other inputs."""
+
+class DifferenceKind(_DifferenceKind, metaclass=_DifferenceKindEnumTypeWrapper): ...
+
+DIFFERENCE_KIND_UNSPECIFIED: DifferenceKind.ValueType  # 0
+DIFFERENCE_KIND_ADDED: DifferenceKind.ValueType  # 1
+DIFFERENCE_KIND_REMOVED: DifferenceKind.ValueType  # 2
+DIFFERENCE_KIND_CHANGED: DifferenceKind.ValueType  # 3
+DIFFERENCE_KIND_MOVED: DifferenceKind.ValueType  # 4
+"""The same, in another group: `before` and `after` say what it is in."""
+DIFFERENCE_KIND_WORKSPACES: DifferenceKind.ValueType  # 5
+"""Other workspaces."""
+DIFFERENCE_KIND_INPUTS: DifferenceKind.ValueType  # 6
+"""Other inputs."""
+Global___DifferenceKind: _TypeAlias = DifferenceKind  # noqa: Y015
 
 @_typing.final
 class DescribeDefinitionRequest(_message.Message):
@@ -242,3 +274,105 @@ class TextFault(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TextFault: _TypeAlias = TextFault  # noqa: Y015
+
+@_typing.final
+class CompareDefinitionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    FROM_REVISION_FIELD_NUMBER: _builtins.int
+    TO_REVISION_FIELD_NUMBER: _builtins.int
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    WORKSPACE_IDS_FIELD_NUMBER: _builtins.int
+    INPUT_IDS_FIELD_NUMBER: _builtins.int
+    audience_id: _builtins.int
+    from_revision: _builtins.int
+    """0: the newest."""
+    to_revision: _builtins.int
+    """0: the newest; ignored where there is a definition."""
+    @_builtins.property
+    def definition(self) -> _definition_pb2.Definition:
+        """Compare with this one, which need not be saved."""
+
+    @_builtins.property
+    def workspace_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The workspaces and inputs that go with the definition. Empty: those of the audience."""
+
+    @_builtins.property
+    def input_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        audience_id: _builtins.int = ...,
+        from_revision: _builtins.int = ...,
+        to_revision: _builtins.int = ...,
+        definition: _definition_pb2.Definition | None = ...,
+        workspace_ids: _abc.Iterable[_builtins.int] | None = ...,
+        input_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id", "definition", b"definition", "from_revision", b"from_revision", "input_ids", b"input_ids", "to_revision", b"to_revision", "workspace_ids", b"workspace_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareDefinitionsRequest: _TypeAlias = CompareDefinitionsRequest  # noqa: Y015
+
+@_typing.final
+class CompareDefinitionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAME_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    same: _builtins.bool
+    """Whether both mean the same."""
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Difference]:
+        """In the order of the new definition; what was removed comes where it was."""
+
+    def __init__(
+        self,
+        *,
+        same: _builtins.bool = ...,
+        differences: _abc.Iterable[Global___Difference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "same", b"same"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareDefinitionsResponse: _TypeAlias = CompareDefinitionsResponse  # noqa: Y015
+
+@_typing.final
+class Difference(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    kind: Global___DifferenceKind.ValueType
+    node_id: _builtins.str
+    """Of the new definition; of a removed node of the old one."""
+    path: _builtins.str
+    before: _builtins.str
+    """What it was, and what it is, as in a sentence. Empty where there is none."""
+    after: _builtins.str
+    def __init__(
+        self,
+        *,
+        kind: Global___DifferenceKind.ValueType = ...,
+        node_id: _builtins.str = ...,
+        path: _builtins.str = ...,
+        before: _builtins.str = ...,
+        after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "kind", b"kind", "node_id", b"node_id", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Difference: _TypeAlias = Difference  # noqa: Y015

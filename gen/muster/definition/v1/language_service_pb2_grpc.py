@@ -46,6 +46,11 @@ class LanguageServiceStub:
                 request_serializer=muster_dot_definition_dot_v1_dot_language__service__pb2.PrintDefinitionRequest.SerializeToString,
                 response_deserializer=muster_dot_definition_dot_v1_dot_language__service__pb2.PrintDefinitionResponse.FromString,
                 _registered_method=True)
+        self.CompareDefinitions = channel.unary_unary(
+                '/muster.definition.v1.LanguageService/CompareDefinitions',
+                request_serializer=muster_dot_definition_dot_v1_dot_language__service__pb2.CompareDefinitionsRequest.SerializeToString,
+                response_deserializer=muster_dot_definition_dot_v1_dot_language__service__pb2.CompareDefinitionsResponse.FromString,
+                _registered_method=True)
         self.ParseDefinition = channel.unary_unary(
                 '/muster.definition.v1.LanguageService/ParseDefinition',
                 request_serializer=muster_dot_definition_dot_v1_dot_language__service__pb2.ParseDefinitionRequest.SerializeToString,
@@ -72,6 +77,13 @@ class LanguageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareDefinitions(self, request, context):
+        """What is different between two definitions, node by node.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ParseDefinition(self, request, context):
         """The definition that a text says, or all its faults with their places.
         """
@@ -91,6 +103,11 @@ def add_LanguageServiceServicer_to_server(servicer, server):
                     servicer.PrintDefinition,
                     request_deserializer=muster_dot_definition_dot_v1_dot_language__service__pb2.PrintDefinitionRequest.FromString,
                     response_serializer=muster_dot_definition_dot_v1_dot_language__service__pb2.PrintDefinitionResponse.SerializeToString,
+            ),
+            'CompareDefinitions': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareDefinitions,
+                    request_deserializer=muster_dot_definition_dot_v1_dot_language__service__pb2.CompareDefinitionsRequest.FromString,
+                    response_serializer=muster_dot_definition_dot_v1_dot_language__service__pb2.CompareDefinitionsResponse.SerializeToString,
             ),
             'ParseDefinition': grpc.unary_unary_rpc_method_handler(
                     servicer.ParseDefinition,
@@ -154,6 +171,33 @@ class LanguageService:
             '/muster.definition.v1.LanguageService/PrintDefinition',
             muster_dot_definition_dot_v1_dot_language__service__pb2.PrintDefinitionRequest.SerializeToString,
             muster_dot_definition_dot_v1_dot_language__service__pb2.PrintDefinitionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareDefinitions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.definition.v1.LanguageService/CompareDefinitions',
+            muster_dot_definition_dot_v1_dot_language__service__pb2.CompareDefinitionsRequest.SerializeToString,
+            muster_dot_definition_dot_v1_dot_language__service__pb2.CompareDefinitionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class LanguageServiceStub:
     """What a definition means, exactly, in plain English."""
     PrintDefinition: _grpc.UnaryUnaryMultiCallable[_language_service_pb2.PrintDefinitionRequest, _language_service_pb2.PrintDefinitionResponse]
     """The definition as a text, which ParseDefinition reads back to the same meaning. Ids of nodes are not in it."""
+    CompareDefinitions: _grpc.UnaryUnaryMultiCallable[_language_service_pb2.CompareDefinitionsRequest, _language_service_pb2.CompareDefinitionsResponse]
+    """What is different between two definitions, node by node."""
     ParseDefinition: _grpc.UnaryUnaryMultiCallable[_language_service_pb2.ParseDefinitionRequest, _language_service_pb2.ParseDefinitionResponse]
     """The definition that a text says, or all its faults with their places."""
 
@@ -53,6 +55,8 @@ class LanguageServiceAsyncStub(LanguageServiceStub):
     """What a definition means, exactly, in plain English."""
     PrintDefinition: _aio.UnaryUnaryMultiCallable[_language_service_pb2.PrintDefinitionRequest, _language_service_pb2.PrintDefinitionResponse]  # type: ignore[assignment]
     """The definition as a text, which ParseDefinition reads back to the same meaning. Ids of nodes are not in it."""
+    CompareDefinitions: _aio.UnaryUnaryMultiCallable[_language_service_pb2.CompareDefinitionsRequest, _language_service_pb2.CompareDefinitionsResponse]  # type: ignore[assignment]
+    """What is different between two definitions, node by node."""
     ParseDefinition: _aio.UnaryUnaryMultiCallable[_language_service_pb2.ParseDefinitionRequest, _language_service_pb2.ParseDefinitionResponse]  # type: ignore[assignment]
     """The definition that a text says, or all its faults with their places."""
 
@@ -76,6 +80,14 @@ class LanguageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_language_service_pb2.PrintDefinitionResponse, _abc.Awaitable[_language_service_pb2.PrintDefinitionResponse]]:
         """The definition as a text, which ParseDefinition reads back to the same meaning. Ids of nodes are not in it."""
+
+    @_abc_1.abstractmethod
+    def CompareDefinitions(
+        self,
+        request: _language_service_pb2.CompareDefinitionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_language_service_pb2.CompareDefinitionsResponse, _abc.Awaitable[_language_service_pb2.CompareDefinitionsResponse]]:
+        """What is different between two definitions, node by node."""
 
     @_abc_1.abstractmethod
     def ParseDefinition(

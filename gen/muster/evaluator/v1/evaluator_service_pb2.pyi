@@ -127,10 +127,13 @@ class EstimateResponse(_message.Message):
     NODES_FIELD_NUMBER: _builtins.int
     OVERLAP_FIELD_NUMBER: _builtins.int
     MOMENT_FIELD_NUMBER: _builtins.int
+    OVERLAP_SIZE_FIELD_NUMBER: _builtins.int
     size: _builtins.int
     candidates: _builtins.int
     """All people who could be in it."""
     overlap: _builtins.int
+    overlap_size: _builtins.int
+    """Of the audience that the overlap is with: `size - overlap` people would enter it by becoming the draft, `overlap_size - overlap` leave."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeSize]: ...
     @_builtins.property
@@ -143,10 +146,11 @@ class EstimateResponse(_message.Message):
         nodes: _abc.Iterable[Global___NodeSize] | None = ...,
         overlap: _builtins.int = ...,
         moment: Global___Moment | None = ...,
+        overlap_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["moment", b"moment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "moment", b"moment", "nodes", b"nodes", "overlap", b"overlap", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "moment", b"moment", "nodes", b"nodes", "overlap", b"overlap", "overlap_size", b"overlap_size", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

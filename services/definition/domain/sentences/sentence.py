@@ -35,6 +35,11 @@ def sentence_of(definition: pb.Definition, telling: Telling) -> str:
     return text + (_CASE if _compares_texts(definition) else "")
 
 
+def text_of(node: pb.Node, telling: Telling) -> str:
+    """What a node says with all that is in it, to be read after `People who`."""
+    return _node(node, telling, outermost=True)
+
+
 def phrases_of(definition: pb.Definition, telling: Telling) -> Iterator[Phrase]:
     """A phrase for each node, parents before their children and these in order."""
     for path, node, depth in walk(definition):
