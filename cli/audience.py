@@ -7,19 +7,19 @@ import enum
 import itertools
 import json
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from google.protobuf.json_format import ParseDict, ParseError
-from muster.definition.v1 import audience_pb2, definition_pb2
+from muster.definition.v1 import audience_pb2, definition_pb2, language_service_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
 from muster.evaluator.v1 import evaluator_service_pb2 as evaluator_pb
 from muster.forwarder.v1 import connection_pb2, forwarder_service_pb2
 from rich.markup import escape
 
-from cli import words
+from cli import definition as definitions
 from cli.client import Muster
+from cli.definition import DefinitionOption, TextOption
 from cli.faults import CliFault, ExitCode, bad_input
 from cli.lifecycle import lifecycle_fields
 from cli.output import AccountOption, JsonOption, as_dict, console, count, fields, note, print_json, table, when, word
@@ -28,7 +28,6 @@ from cli.settings import Settings
 app = typer.Typer(no_args_is_help=True, help="Who is to be reached, and who is.")
 
 AudienceArgument = Annotated[int, typer.Argument(min=1, metavar="AUDIENCE", help="The number of the audience.")]
-DefinitionOption = Annotated[str, typer.Option("--definition", help="A file with the definition as JSON; `-` reads standard input.")]
 
 
 class Step(enum.StrEnum):
@@ -45,8 +44,9 @@ _NAMED_STATES = {word(name, "AUDIENCE_STATE_"): number for name, number in audie
 @app.command("create")
 def create(
     name: Annotated[str, typer.Argument(help="At most 100 characters.")],
-    definition: DefinitionOption,
     workspace: Annotated[list[int], typer.Option(min=1, help="A workspace to read; may be repeated.")],
+    definition: DefinitionOption = "",
+    text: TextOption = "",
     input_id: Annotated[list[int] | None, typer.Option("--input", min=1, help="An input to read; may be repeated. None: all.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated.")] = None,
     external_name: Annotated[str, typer.Option(help="What partners see; otherwise the name.")] = "",
@@ -56,16 +56,18 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Save an audience as a draft."""
-    audience = audience_pb2.Audience(
-        name=name,
-        external_name=external_name,
-        workspace_ids=workspace,
-        input_ids=input_id or [],
-        definition=read_definition(definition),
-        tags=tag or [],
-        description=description,
-    )
+    if bool(definition) == bool(text):
+        raise bad_input("Who belongs to it? Give --definition FILE or --text TEXT.")
     with Muster(Settings.load(), account) as muster:
+        audience = audience_pb2.Audience(
+            name=name,
+            external_name=external_name,
+            workspace_ids=workspace,
+            input_ids=input_id or [],
+            definition=definitions.read(muster, definition, text, workspaces=workspace, inputs=input_id or []),
+            tags=tag or [],
+            description=description,
+        )
         made = muster.call(muster.audiences.CreateAudience, pb.CreateAudienceRequest(audience=audience), service="definition")
         if activate:
             request = pb.ActivateAudienceRequest(audience_id=made.audience_id, etag=made.etag)
@@ -94,10 +96,12 @@ def show(audience: AudienceArgument, account: AccountOption = None, as_json: Jso
     """Show an audience: its definition, its size, its connections."""
     with Muster(Settings.load(), account) as muster:
         found = muster.call(muster.audiences.GetAudience, pb.GetAudienceRequest(audience_id=audience), service="definition")
+        sentence = definitions.words_of(muster, found.definition, found.workspace_ids).sentence
+        text = definitions.text_of(muster, found.definition)
         statistics = _statistics(muster, audience)
         connections = _connections(muster, audience)
     if as_json:
-        document = as_dict(found)
+        document = {**as_dict(found), "sentence": sentence, "text": text}
         document["statistics"] = as_dict(statistics) if statistics else None
         document["connections"] = [as_dict(connection) for connection in connections] if connections is not None else None
         print_json(document)
@@ -108,8 +112,11 @@ def show(audience: AudienceArgument, account: AccountOption = None, as_json: Jso
     else:
         note("Sizes are not known: the evaluator service does not answer.")
     console.print()
-    for line in words.lines(found.definition):
-        console.print(escape(line))
+    console.print(escape(sentence), soft_wrap=True)
+    console.print()
+    for line in text.split("\n"):
+        console.print(f"  {escape(line)}", soft_wrap=True)
+    console.print()
     for connection in connections or []:
         state = word(connection_pb2.ConnectionState.Name(connection.state), "CONNECTION_STATE_")
         fault = f": {connection.fault.message}" if connection.HasField("fault") else ""
@@ -212,7 +219,8 @@ def explain(
 @app.command("estimate")
 def estimate(
     audience: Annotated[int | None, typer.Argument(min=1, metavar="[AUDIENCE]", help="A saved audience, a draft for example.")] = None,
-    definition: Annotated[str, typer.Option("--definition", help="Or a file with a definition as JSON; `-` reads standard input.")] = "",
+    definition: DefinitionOption = "",
+    text: TextOption = "",
     workspace: Annotated[list[int] | None, typer.Option(min=1, help="A workspace to read; may be repeated.")] = None,
     input_id: Annotated[list[int] | None, typer.Option("--input", min=1, help="An input to read; may be repeated. None: all.")] = None,
     overlap: Annotated[int | None, typer.Option(min=1, metavar="AUDIENCE", help="Count also who is in this active audience too.")] = None,
@@ -220,21 +228,23 @@ def estimate(
     as_json: JsonOption = False,
 ) -> None:
     """Count who would be in an audience now, and in each of its parts, without saving or activating it."""
-    if (audience is None) == (not definition):
-        raise bad_input("Estimate what? Give the number of an audience, or --definition FILE with --workspace.")
+    if [audience is not None, bool(definition), bool(text)].count(True) != 1:
+        raise bad_input("Estimate what? Give the number of an audience, or --definition FILE or --text TEXT with --workspace.")
     with Muster(Settings.load(), account) as muster:
         if audience is not None:
             saved = muster.call(muster.audiences.GetAudience, pb.GetAudienceRequest(audience_id=audience), service="definition")
             tree, workspaces, inputs = saved.definition, list(saved.workspace_ids), list(saved.input_ids)
         else:
-            tree, workspaces, inputs = read_definition(definition), workspace or [], input_id or []
-        if not workspaces:
-            raise bad_input("Of which workspace? Give --workspace.")
-        _name_nodes(tree)
+            workspaces, inputs = workspace or [], input_id or []
+            if not workspaces:
+                raise bad_input("Of which workspace? Give --workspace.")
+            tree = definitions.read(muster, definition, text, workspaces=workspaces, inputs=inputs)
+        definitions.name_nodes(tree)
         request = evaluator_pb.EstimateRequest(
             definition=tree, workspace_ids=workspaces, input_ids=inputs, overlap_audience_id=overlap or 0
         )
         answer = muster.call(muster.evaluator.Estimate, request, service="evaluator")
+        phrases = [] if as_json else _phrases(muster, tree, workspaces)
     if as_json:
         print_json(as_dict(answer))
         return
@@ -250,7 +260,10 @@ def estimate(
     )
     console.print()
     sizes = {node.node_id: count(node.size) for node in answer.nodes}
-    rows = [(sizes.get(node.id, ""), line) for node, line in zip(words.nodes(tree), words.lines(tree), strict=True)]
+    if phrases is None:
+        note("The sizes of the parts are not told: the definition service does not answer.")
+        return
+    rows = [(sizes.get(phrase.node_id, ""), f"{'  ' * phrase.depth}{phrase.text}") for phrase in phrases]
     table(["size", "of those who could be in it"], rows, right=["size"])
 
 
@@ -295,20 +308,16 @@ def watch(
                     console.print(f"{when(one.moment.as_of_ms)}  audience {one.audience_id}: {figures}", soft_wrap=True)
 
 
-def read_definition(source: str) -> definition_pb2.Definition:
-    """A definition from a file, or from standard input for `-`: `{"root": {...}}` in protobuf's JSON."""
+def _phrases(
+    muster: Muster, definition: definition_pb2.Definition, workspaces: Sequence[int]
+) -> Sequence[language_service_pb2.NodePhrase] | None:
+    """What each node says; None where the definition service is away, which need not answer for an estimate of a file."""
     try:
-        text = sys.stdin.read() if source == "-" else Path(source).read_text()
-    except (OSError, UnicodeDecodeError) as fault:
-        raise bad_input(f"The definition can't be read: {fault}") from None
-    place = "standard input" if source == "-" else source
-    try:
-        tree = json.loads(text)
-        if not isinstance(tree, dict):
-            raise ParseError("a JSON object is needed.")
-        return ParseDict(tree, definition_pb2.Definition())
-    except (ParseError, ValueError, RecursionError) as fault:
-        raise bad_input(f"{place} is not a definition: {fault}", hint="docs/cli.md shows one.") from None
+        return definitions.words_of(muster, definition, workspaces).phrases
+    except CliFault as fault:
+        if fault.exit_code is ExitCode.UNAVAILABLE:
+            return None
+        raise
 
 
 def _statistics(muster: Muster, audience_id: int) -> evaluator_pb.AudienceStatistics | None:
@@ -375,12 +384,6 @@ def _cost(cost: evaluator_pb.Cost) -> str:
 
 def _volatility(of: evaluator_pb.AudienceStatistics | evaluator_pb.HistoryPoint) -> str:
     return f"{of.volatility:.2f}" if of.HasField("volatility") else "-"
-
-
-def _name_nodes(definition: definition_pb2.Definition) -> None:
-    """An id for each node that has none, so that its size can be told."""
-    for number, node in enumerate(words.nodes(definition), 1):
-        node.id = node.id or f"line {number}"
 
 
 def _show(audience: audience_pb2.Audience, as_json: bool) -> None:

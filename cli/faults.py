@@ -44,6 +44,7 @@ class CliFault(Exception):
         reason: str = "",
         violations: Sequence[FieldViolation] = (),
         hint: str = "",
+        excerpt: Sequence[str] = (),
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -53,6 +54,8 @@ class CliFault(Exception):
         self.violations = list(violations)
         # What to do about it; empty where the message says enough.
         self.hint = hint
+        # Lines that show people the violations at their places; empty: they are listed.
+        self.excerpt = list(excerpt)
 
     def as_dict(self) -> dict[str, Any]:
         """As `--json` prints it."""

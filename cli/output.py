@@ -71,7 +71,9 @@ def print_fault(fault: CliFault, *, as_json: bool) -> None:
         sys.stderr.write(json.dumps(fault.as_dict(), ensure_ascii=False) + "\n")
         return
     _errors.print(f"[bold red]muster:[/] {escape(fault.message)}", soft_wrap=True)
-    for violation in fault.violations:
+    for line in fault.excerpt:
+        _errors.print(escape(line), soft_wrap=True)
+    for violation in fault.violations if not fault.excerpt else []:
         _errors.print(f"  [bold]{escape(violation.field)}[/]: {escape(violation.description)}", soft_wrap=True)
     if fault.hint:
         _errors.print(f"[dim]{escape(fault.hint)}[/]", soft_wrap=True)

@@ -116,8 +116,8 @@ async def test_data_sent_to_a_new_input_is_seen_in_an_audience(live: Run, instal
     assert "New" in listed
     assert "active" in listed
     shown = live("audience", "show", number).out
-    assert "any install in the last 72 hours" in shown
-    assert "fewer than 3 x session start" in shown
+    assert "People who installed in the last 72 hours and had fewer than 3 sessions in the last 30 days that are kept (or none)." in shown
+    assert "  installed within 72 hours\n  and sessions < 3\n" in shown
     assert "s of the last hour" in shown
 
 
@@ -301,6 +301,52 @@ def test_a_definition_with_faults_names_each_place_and_exits_with_2(live: Run) -
     told = live("audience", "create", "Empty", "--workspace", workspace, "--definition", "-", stdin=empty).err
     assert violation["field"] in told
     assert "Traceback" not in told
+
+
+def test_an_audience_is_made_from_a_text_and_shown_as_one(live: Run) -> None:
+    workspace = make_workspace(live)
+    text = 'installed within 72 hours and (sessions < 3 or plan = "[gold]")'
+    made = live("audience", "create", "New", "--workspace", workspace, "--text", text, "--json")
+    assert made.exit_code == 0, made.err
+    shown = live("audience", "show", made.document["audience_id"], "--json").document
+    assert shown["text"] == 'installed within 72 hours\nand (sessions < 3 or plan = "[gold]")'
+    assert shown["sentence"].startswith("People who installed in the last 72 hours and (had fewer than 3 sessions")
+    assert 'plan = "[gold]"' in live("audience", "show", made.document["audience_id"]).out
+    again = live("audience", "create", "Again", "--workspace", workspace, "--text", "-", "--json", stdin=shown["text"])
+    assert live("audience", "show", again.document["audience_id"], "--json").document["text"] == shown["text"]
+    estimate = live("audience", "estimate", "--text", "sessions < 3 and not crash", "--workspace", workspace)
+    assert estimate.exit_code == 0, estimate.err
+    assert [line.strip().lstrip("0123456789, ").partition(" in the last")[0] for line in estimate.out.splitlines()[-4:]] == [
+        "all of these:",
+        "had fewer than 3 sessions",
+        "are not among those who:",
+        "had a crash",
+    ]
+
+
+def test_a_text_with_faults_is_shown_with_each_place_marked(live: Run) -> None:
+    workspace = make_workspace(live)
+    text = "installed within 72 hors\nor sesions < 3"
+    refused = live("audience", "create", "New", "--workspace", workspace, "--text", text)
+    assert refused.exit_code == 2
+    assert refused.out == ""
+    assert refused.err.splitlines()[:7] == [
+        "muster: The text of the definition has faults.",
+        "  installed within 72 hors",
+        "                      ^^^^",
+        "  `hors` is not understood here; did you mean `hours`?",
+        "  or sesions < 3",
+        "     ^^^^^^^",
+        '  `sesions` is not understood here; did you mean `sessions`? An attribute of this name is written in quotes, "sesions".',
+    ]
+    as_json = live("audience", "estimate", "--workspace", workspace, "--text", text, "--json")
+    assert [violation["field"] for violation in as_json.fault["violations"]] == ["text:1:21", "text:2:4"]
+    of_the_account = live("audience", "create", "New", "--workspace", workspace, "--text", "member of 999999")
+    assert of_the_account.err.splitlines()[1:4] == [
+        "  member of 999999",
+        "  ^^^^^^^^^^^^^^^^",
+        "  There is no audience 999999 in this account.",
+    ]
 
 
 def test_a_name_that_is_too_long_exits_with_2(live: Run) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import random
 import re
 import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -16,9 +19,12 @@ from services.definition.domain import validation
 from services.definition.domain.canonical import canonical
 from services.definition.domain.completeness import incomplete
 from services.definition.domain.language import criteria, printing, words
+from services.definition.domain.language.lexer import TOKENS_MAX
 from services.definition.domain.language.places import TextFault
 from services.definition.domain.language.printing import print_definition
 from services.definition.domain.language.reading import TEXT_MAX, read
+from services.definition.domain.sentences.sentence import sentence_of
+from services.definition.domain.sentences.telling import Telling
 from tests.definition.builders import (
     ago,
     all_of,
@@ -314,3 +320,32 @@ def test_no_phrase_means_two_things() -> None:
 def test_a_definition_that_is_incomplete_has_no_text() -> None:
     found = incomplete(definition(criterion(user_attribute=pb.UserAttributeCriterion(attribute="plan"))))
     assert [fault.field for fault in found.faults] == ["definition.root.criterion.user_attribute.test"]
+
+
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "concepts" / "language.md").read_text()
+_CELLS = [line.rstrip("|").rpartition("|")[2] for line in PAGE.splitlines() if line.startswith("|") and "---" not in line]
+# What stands in the block at the top, and in the last column of every table.
+EXAMPLES = [
+    *re.findall(r"```\n(.*?)```", PAGE, re.DOTALL)[0].splitlines(),
+    *(found for cell in _CELLS for found in re.findall("`([^`]+)`", cell)),
+]
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_an_example_of_the_page_is_understood(text: str) -> None:
+    tree = definition(said(text))
+    assert not incomplete(tree).faults
+    assert canonical(definition(said(print_definition(tree)))) == canonical(tree)
+    assert sentence_of(tree, Telling()).startswith("People who ")
+
+
+def test_the_page_says_everything() -> None:
+    by_value: list[Mapping[Any, tuple[str, ...]]] = [words.EVENT_TYPES, words.COMMERCE, words.PERIODS, words.BOOLEANS]
+    by_value += [words.STRING_TESTS, words.COMPARISONS, words.LIST_TESTS, words.PRESENCE_TESTS]
+    phrases = {phrases[0] for table in by_value for phrases in table.values()}
+    phrases |= {*words.EVENT_FIELDS.values(), *words.FUNCTIONS.values(), *words.SEEN_EDGES.values(), *words.ATTRIBUTION_FIELDS.values()}
+    phrases |= {phrase.partition(" ")[2] for table in (words.DEVICE_FIELDS, words.PLACE_FIELDS) for phrase in table.values()}
+    phrases |= {several for _, several in words.UNITS.values()}
+    assert {phrase for phrase in phrases if not re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", PAGE)} == set()
+    assert f"{TEXT_MAX:,} characters" in PAGE
+    assert f"{TOKENS_MAX:,} words" in PAGE

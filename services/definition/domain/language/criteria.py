@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from muster.definition.v1 import definition_pb2 as pb
 from muster.ingest.v1 import identity_pb2
 
+from . import words
 from .clauses import (
     begin_match,
     finish_match,
@@ -25,14 +26,14 @@ from .clauses import (
 from .cursor import Cursor
 from .lexer import Kind
 from .places import Slip
-from .words import METRES, STARTS, SUBJECTS, WHENS, Start
+from .words import METRES, STARTS, SUBJECTS, WHENS, Phrases, Start
 
 
 def read_criterion(cursor: Cursor, criterion: pb.Criterion) -> None:
     """One criterion. Raises Slip."""
     at = cursor.token
     start = cursor.phrase(STARTS)
-    if start is None and cursor.phrase(SUBJECTS) is not None:
+    if start is None and cursor.phrase(EVENT_FIELDS) is not None:
         field = " ".join(cursor.text(at.start, cursor.end).split())
         raise Slip(at.start, cursor.end, f"Events are compared in brackets behind them; write it as `purchase[{field} > 3]`.")
     if start is None:
@@ -51,6 +52,7 @@ def read_criterion(cursor: Cursor, criterion: pb.Criterion) -> None:
         criterion.workspace_id = read_whole(cursor, "The number of the workspace")
 
 
+EVENT_FIELDS = Phrases({phrase: number for number, phrase in words.EVENT_FIELDS.items()})
 _SUBJECT_MAX = 3  # words: `product coupon code of purchase`
 _OF_EVENTS = frozenset({"event", "aggregate", "sequence", "member_of"})
 

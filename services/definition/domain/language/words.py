@@ -152,7 +152,7 @@ MATCHES = Phrases(_EVENTS)
 STARTS = Phrases(
     _EVENTS
     | {phrase: Start("aggregate", number) for number, phrase in FUNCTIONS.items()}
-    | {"sequence": Start("sequence"), "user attribute": Start("user_attribute")}
+    | {"sequence": Start("sequence"), "user attribute": Start("user_attribute"), "attribute": Start("user_attribute")}
     | {f"identity {phrase}": Start("identity", number) for number, phrase in IDENTITIES.items()}
     | {phrase: Start("identity", number) for number, phrase in IDENTITIES.items()}
     | {phrase: Start("device", number) for number, phrase in DEVICE_FIELDS.items()}
