@@ -221,13 +221,13 @@ RESERVED = JOINING | {word for phrase in (*INSIDE, *(p for t in _TABLES for p in
 
 
 def is_name(word: str) -> bool:
-    """Whether an attribute of this name can be written without quotes: one word that is none of the language, nor nearly one."""
+    """Whether an attribute of this name can be written without quotes: one word that is none of the language, nor a slip of one."""
     return _PLAIN.fullmatch(word) is not None and word.casefold() not in RESERVED and not is_slip(word)
 
 
 @lru_cache(maxsize=4096)
 def is_slip(word: str) -> bool:
-    """Whether a word is one of the language with a letter wrong, missing, too much or in another place."""
+    """Whether a word begins a phrase, but for a letter that is wrong, missing, too much or in another place."""
     folded = word.casefold()
     return _NEAR_MIN <= len(folded) <= _SUGGESTED_MAX and folded not in RESERVED and not _NEAR.isdisjoint(_shortened(folded))
 
@@ -236,7 +236,8 @@ def _shortened(word: str) -> set[str]:
     return {word} | {word[:index] + word[index + 1 :] for index in range(len(word))}
 
 
-_NEAR = frozenset(short for word in RESERVED if len(word) >= _NEAR_MIN for short in _shortened(word))
+_FIRST = {phrase.split()[0] for phrase in ("everyone", *STARTS.all, *SUBJECTS.all, *DURATIONS.all)}
+_NEAR = frozenset(short for word in _FIRST if len(word) >= _NEAR_MIN for short in _shortened(word))
 
 
 @lru_cache(maxsize=1024)
