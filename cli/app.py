@@ -19,6 +19,7 @@ from cli import (
     integration,
     lifecycle,
     person,
+    revisions,
     status,
     test,
     token,
@@ -42,7 +43,7 @@ app.command("dev")(dev.dev)
 app.command("demo")(demo.demo)
 app.command("status")(status.status)
 app.command("import")(importing.import_file)
-for commands in (lifecycle, deleting):
+for commands in (lifecycle, revisions, deleting):
     commands.add_to(audience.app)
 for group in (account, workspace, input, person, audience, test, integration, configuration, connection, deadletters, token):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])

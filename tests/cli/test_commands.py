@@ -157,6 +157,27 @@ def test_an_audience_is_scheduled_archived_and_taken_back(live: Run) -> None:
     assert audience in listed()
 
 
+def test_an_edit_shows_what_it_changes_before_it_is_applied(live: Run) -> None:
+    audience = make_audience(live, "--activate")["audience_id"]
+    asked = live("audience", "edit", audience, "--text", "installed within 48 hours and sessions < 3", "--dry-run")
+    assert asked.exit_code == 0, asked.err
+    assert "~ installed in the last 72 hours" in asked.out
+    assert "  installed in the last 48 hours" in asked.out
+    assert "0 would enter, 0 would leave" in asked.out
+    assert live("audience", "edit", audience, "--text", "installed within 48 hours", "--json").exit_code == 2, "nobody was asked"
+    text = "installed within 48 hours and sessions < 3"
+    done = live("audience", "edit", audience, "--text", text, "--note", "too wide", "--yes", "--name", "Narrower", "--json")
+    assert (done.document["revision"], done.document["name"]) == ("2", "Narrower")
+    assert "too wide" in live("audience", "revisions", audience).out
+    differs = live("audience", "diff", audience)
+    assert (differs.exit_code, "installed in the last 48 hours" in differs.out) == (1, True)
+    assert live("audience", "diff", audience, "--from", 2).exit_code == 0
+    assert live("audience", "restore", audience, 1, "--json").document["revision"] == "3"
+    assert "Both mean the same." in live("audience", "diff", audience, "--from", 1).out
+    assert live("audience", "clone", audience, "--name", "Twin", "--json").document["state"] == "AUDIENCE_STATE_DRAFT"
+    assert live("audience", "edit", audience).exit_code == 2
+
+
 def test_what_uses_an_audience_is_shown_and_ends_with_it(live: Run) -> None:
     inner = make_audience(live)["audience_id"]
     reads = json.dumps({"root": {"criterion": {"member_of": {"audience_id": inner}}}})
