@@ -18,6 +18,7 @@ from cli import (
     input,
     integration,
     lifecycle,
+    listing,
     person,
     revisions,
     status,
@@ -43,7 +44,7 @@ app.command("dev")(dev.dev)
 app.command("demo")(demo.demo)
 app.command("status")(status.status)
 app.command("import")(importing.import_file)
-for commands in (lifecycle, revisions, deleting):
+for commands in (listing, lifecycle, revisions, deleting):
     commands.add_to(audience.app)
 for group in (account, workspace, input, person, audience, test, integration, configuration, connection, deadletters, token):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])

@@ -126,39 +126,6 @@ def show(audience: AudienceArgument, account: AccountOption = None, as_json: Jso
         note("Connections are not known: the forwarder service does not answer.")
 
 
-@app.command("list")
-def list_audiences(
-    tag: Annotated[list[str] | None, typer.Option(help="With this tag; may be repeated, then with all of them.")] = None,
-    state: Annotated[list[str] | None, typer.Option(help=f"In this state: {', '.join(_NAMED_STATES)}; may be repeated.")] = None,
-    search: Annotated[str, typer.Option(help="A part of the name.")] = "",
-    archived: Annotated[bool, typer.Option("--archived", help="The archived ones instead of the others.")] = False,
-    account: AccountOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List the audiences of the account with their sizes; deleted ones only with --state deleted."""
-    unknown = [name for name in state or [] if name not in _NAMED_STATES]
-    if unknown:
-        raise bad_input(f"There is no state {unknown[0]!r}.", hint=f"There are: {', '.join(_NAMED_STATES)}.")
-    states = [_NAMED_STATES[name] for name in state or []]
-    with Muster(Settings.load(), account) as muster:
-        request = pb.ListAudiencesRequest(tags=tag or [], states=states, search=search, archived=archived)
-        pages = muster.pages(muster.audiences.ListAudiences, request, service="definition")
-        audiences = [audience for page in pages for audience in page.audiences]
-        known = _all_statistics(muster) if audiences else {}
-    if as_json:
-        documents = []
-        for audience in audiences:
-            statistics = (known or {}).get(audience.audience_id)
-            documents.append({**as_dict(audience), "statistics": as_dict(statistics) if statistics else None})
-        print_json({"audiences": documents})
-        return
-    rows = [_row(audience, (known or {}).get(audience.audience_id)) for audience in audiences]
-    columns = ["audience", "name", "state", "size", "adds", "drops", "tags"]
-    table(columns, rows, right=["audience", "size", "adds", "drops"], empty="No audiences: `muster audience create` makes one.")
-    if known is None:
-        note("Sizes are not known: the evaluator service does not answer.")
-
-
 @app.command("members")
 def members(
     audience: AudienceArgument,
@@ -334,17 +301,6 @@ def _statistics(muster: Muster, audience_id: int) -> evaluator_pb.AudienceStatis
         raise
 
 
-def _all_statistics(muster: Muster) -> dict[int, evaluator_pb.AudienceStatistics] | None:
-    """The figures of all audiences by number; None where the evaluator is away."""
-    try:
-        answer = muster.call(muster.evaluator.ListAudienceStatistics, evaluator_pb.ListAudienceStatisticsRequest(), service="evaluator")
-    except CliFault as fault:
-        if fault.exit_code is ExitCode.UNAVAILABLE:
-            return None
-        raise
-    return {statistics.audience_id: statistics for statistics in answer.statistics}
-
-
 def _connections(muster: Muster, audience_id: int) -> list[connection_pb2.Connection] | None:
     """The connections of an audience; None where the forwarder is away."""
     request = forwarder_service_pb2.ListConnectionsRequest(audience_id=audience_id)
@@ -355,13 +311,6 @@ def _connections(muster: Muster, audience_id: int) -> list[connection_pb2.Connec
         if fault.exit_code is ExitCode.UNAVAILABLE:
             return None
         raise
-
-
-def _row(audience: audience_pb2.Audience, statistics: evaluator_pb.AudienceStatistics | None) -> tuple[object, ...]:
-    state = word(audience_pb2.AudienceState.Name(audience.state), "AUDIENCE_STATE_")
-    live = statistics is not None and statistics.state == evaluator_pb.POPULATION_STATE_LIVE
-    figures = (count(statistics.size), count(statistics.adds), count(statistics.drops)) if statistics and live else ("", "", "")
-    return (audience.audience_id, audience.name, state, *figures, ", ".join(audience.tags))
 
 
 def _figures(statistics: evaluator_pb.AudienceStatistics) -> list[tuple[str, object]]:

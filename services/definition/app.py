@@ -10,6 +10,7 @@ from muster.definition.v1 import language_service_pb2_grpc as language_grpc
 
 from services.chassis.app import App, run
 from services.chassis.bus import Bus
+from services.chassis.client import Tokens
 from services.chassis.clock import Clock, SystemClock
 from services.chassis.consumer import Consumer
 from services.chassis.database import Database
@@ -24,6 +25,7 @@ from .api.ab_tests import AbTestApi
 from .api.accounts import AccountApi
 from .api.audiences import AudienceApi
 from .api.language import LanguageApi
+from .figures import FiguresOf
 from .messages import ConnectionMessages
 from .schedules import Schedules
 from .settings import DefinitionSettings
@@ -47,11 +49,14 @@ def add_parts(app: App, settings: DefinitionSettings, clock: Clock) -> GrpcServe
     store = Store(database, Outbox(tables.outbox))
     connections = ConnectionMessages(store, clock)
     app.add(Consumer(bus, CONNECTIONS, "definition-connections", connections.handle, service=settings.service))
+    figures = app.add(FiguresOf(settings.evaluator_address, Tokens.from_settings(settings, clock)))
     schedules = app.add(Schedules(store, relay, clock))
     server = app.add(GrpcServer(settings, clock))
     server.add(pb_grpc.add_AccountServiceServicer_to_server, AccountApi(store, relay, clock), f"{_PACKAGE}.AccountService")
     server.add(
-        pb_grpc.add_AudienceServiceServicer_to_server, AudienceApi(store, relay, clock, schedules.wake), f"{_PACKAGE}.AudienceService"
+        pb_grpc.add_AudienceServiceServicer_to_server,
+        AudienceApi(store, relay, clock, figures, schedules.wake),
+        f"{_PACKAGE}.AudienceService",
     )
     server.add(pb_grpc.add_AbTestServiceServicer_to_server, AbTestApi(store, relay, clock), f"{_PACKAGE}.AbTestService")
     server.add(language_grpc.add_LanguageServiceServicer_to_server, LanguageApi(store, clock), f"{_PACKAGE}.LanguageService")

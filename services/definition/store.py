@@ -32,12 +32,12 @@ from .domain.etags import StaleEtag
 from .domain.idempotency import Create
 from .domain.identity_rules import IdentityRule, IdentityRules
 from .domain.lifecycle import State
-from .domain.listing import AudienceQuery, Page, Position, SortKey
+from .domain.listing import AudienceQuery, AudienceRow, Page, Position, SortKey
 from .domain.nesting import used_by
 from .domain.overrides import AttributeKind, AttributeOverride, AttributeType
 from .domain.schedules import NO_SCHEDULE, Schedule
 from .domain.texts import folded
-from .domain.uses import CONNECTION_DELETED, ConnectionUse, User, Uses, outermost_first
+from .domain.uses import CONNECTION_DELETED, CONNECTION_FAULTED, ConnectionUse, User, Uses, outermost_first
 from .domain.validation import OtherAudience, Surroundings
 from .facts import Thing, fact_of
 
@@ -103,15 +103,22 @@ class Scope:
 
     async def audiences(self, query: AudienceQuery, *, after: Position | None, limit: int) -> tuple[Page[Audience], int]:
         """A page of what the query finds, from behind `after`, and how many it finds in all."""
+        page, total = self._found(query, after, limit, tables.audiences)
+        return Page.of([_audience(row) for row in await self._all(page)], limit), await self._count(total)
+
+    async def _count(self, query: Select[Any]) -> int:
+        return int(await self._connection.scalar(query) or 0)
+
+    def _found(self, query: AudienceQuery, after: Position | None, limit: int, *columns: Any) -> tuple[Select[Any], Select[Any]]:
+        """The statements of a page, and of how many there are in all."""
         table = tables.audiences
         found = and_(table.c.account_id == self.account_id, *_conditions(query, self.account_id))
-        total = await self._connection.scalar(select(func.count()).select_from(table).where(found))
         key: ColumnElement[Any] = {
             SortKey.NAME: table.c.name_folded,
             SortKey.CREATE_TIME: table.c.create_time_ms,
             SortKey.UPDATE_TIME: table.c.update_time_ms,
         }[query.sort]
-        page = select(table).where(found).limit(limit + 1)
+        page = select(*columns).where(found).limit(limit + 1)
         if query.descending:
             page = page.order_by(key.desc(), table.c.audience_id.desc())
             if after is not None:
@@ -120,8 +127,27 @@ class Scope:
             page = page.order_by(key, table.c.audience_id)
             if after is not None:
                 page = page.where(or_(key > after.key, and_(key == after.key, table.c.audience_id > after.id)))
-        rows = await self._all(page)
-        return Page.of([_audience(row) for row in rows], limit), int(total or 0)
+        return page, select(func.count()).select_from(table).where(found)
+
+    async def audience_rows(self, query: AudienceQuery, *, after: Position | None, limit: int) -> tuple[Page[AudienceRow], int]:
+        """A page of what the query finds, in an order that is not by figures, and how many it finds in all."""
+        page, total = self._found(query, after, limit, *_LISTED)
+        return Page.of([_listed(row) for row in await self._all(page)], limit), await self._count(total)
+
+    async def audience_ids(self, query: AudienceQuery) -> list[int]:
+        """All that the query finds, in any order."""
+        table = tables.audiences
+        found = and_(table.c.account_id == self.account_id, *_conditions(query, self.account_id))
+        return list(await self._connection.scalars(select(table.c.audience_id).where(found)))
+
+    async def rows_of(self, audience_ids: Sequence[int]) -> list[AudienceRow]:
+        """These audiences, in this order."""
+        table = tables.audiences
+        found: dict[int, AudienceRow] = {}
+        for some in _chunks(audience_ids):
+            query = select(*_LISTED).where(table.c.account_id == self.account_id, table.c.audience_id.in_(some))
+            found |= {row["audience_id"]: _listed(row) for row in await self._all(query)}
+        return [found[audience_id] for audience_id in audience_ids]
 
     async def active_audiences(self) -> list[Audience]:
         """All that are active now."""
@@ -207,7 +233,8 @@ class Scope:
             workspaces=frozenset(workspace.workspace_id for workspace in workspaces),
             inputs={row.input_id: row.workspace_id for row in inputs},
             types={(one.workspace_id, it.kind, it.attribute): it.type for one in workspaces for it in one.attribute_overrides},
-            audiences=await self._other_audiences(),
+            # Only who reads others can make a cycle.
+            audiences=await self._other_audiences() if used_by(audience.definition) else {},
             audience_id=audience.audience_id,
             workspace_ids=audience.workspace_ids,
             input_ids=audience.input_ids,
@@ -441,7 +468,22 @@ def _conditions(query: AudienceQuery, account_id: int) -> list[ColumnElement[boo
         conditions.append(table.c.name_folded.contains(query.search, autoescape=True))
     for tag in sorted(query.tags):
         conditions.append(table.c.audience_id.in_(select(tags.c.audience_id).where(tags.c.account_id == account_id, tags.c.tag == tag)))
+    conditions += [table.c.created_by == query.created_by] if query.created_by else []
+    for wanted, holds in ((query.tested, table.c.ab_test_id > 0), (query.connected, _connected(account_id))):
+        conditions += [] if wanted is None else [holds if wanted else ~holds]
+    if query.faulted is not None:
+        faulted = _connected(account_id, tables.connections.c.state == CONNECTION_FAULTED)
+        conditions.append(faulted if query.faulted else ~faulted)
+    if query.integrations:
+        conditions.append(_connected(account_id, tables.connections.c.integration_key.in_(sorted(query.integrations))))
     return conditions
+
+
+def _connected(account_id: int, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether an audience has a connection of which this holds."""
+    table = tables.connections
+    live = (table.c.account_id == account_id, table.c.state != CONNECTION_DELETED)
+    return tables.audiences.c.audience_id.in_(select(table.c.audience_id).where(*live, *conditions))
 
 
 def _account(row: Row) -> Account:
@@ -490,6 +532,21 @@ def _audience(row: Row) -> Audience:
             "definition": definition_pb2.Definition.FromString(row["definition"]),
             "tags": tuple(row["tags"]),
             "state": State(row["state"]),
+        }
+    )
+
+
+_LISTED = [tables.audiences.c[name.name] for name in fields(AudienceRow)]
+
+
+def _listed(row: Row) -> AudienceRow:
+    return AudienceRow(
+        **row
+        | {
+            "tags": tuple(row["tags"]),
+            "workspace_ids": tuple(row["workspace_ids"]),
+            "state": State(row["state"]),
+            "schedule": Schedule(**row["schedule"] or {}),
         }
     )
 

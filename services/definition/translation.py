@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from muster.definition.v1 import account_pb2, audience_pb2, definition_service_pb2
@@ -15,6 +15,7 @@ from .domain.audiences import Audience, Edit, Revision
 from .domain.etags import etag_of
 from .domain.faults import Fault
 from .domain.identity_rules import IdentityRule, IdentityRules
+from .domain.listing import AudienceRow, Figures
 from .domain.overrides import AttributeKind, AttributeOverride, AttributeType
 from .domain.schedules import NO_SCHEDULE, Schedule
 from .domain.uses import ConnectionUse, Uses
@@ -158,6 +159,32 @@ def revision_to_proto(revision: Revision) -> audience_pb2.AudienceRevision:
         note=revision.note,
         create_time_ms=revision.create_time_ms,
     )
+
+
+def row_to_proto(row: AudienceRow, figures: Figures | None, connections: Sequence[ConnectionUse]) -> definition_service_pb2.AudienceRow:
+    told = definition_service_pb2.AudienceRow(
+        audience_id=row.audience_id,
+        name=row.name,
+        external_name=row.external_name,
+        tags=row.tags,
+        workspace_ids=row.workspace_ids,
+        state=audience_pb2.AudienceState.ValueType(row.state),
+        revision=row.revision,
+        etag=etag_of(row.version),
+        created_by=row.created_by,
+        updated_by=row.updated_by,
+        create_time_ms=row.create_time_ms,
+        update_time_ms=row.update_time_ms,
+        archive_time_ms=row.archive_time_ms,
+        ab_test_id=row.ab_test_id,
+        schedule=_schedule_to_proto(row.schedule) if row.schedule != NO_SCHEDULE else None,
+        connections=[connection_to_proto(one) for one in connections],
+    )
+    if figures is not None:
+        told.figures.size, told.figures.adds, told.figures.drops = figures.size, figures.adds, figures.drops
+        if figures.volatility is not None:
+            told.figures.volatility = figures.volatility
+    return told
 
 
 def uses_to_proto(uses: Uses, *, with_digest: bool) -> definition_service_pb2.ListAudienceUsesResponse:

@@ -17,7 +17,20 @@ from rich.table import Table
 from tests.bench.figure import Figure
 from tests.bench.process import measure
 
-PARTS = ("engine", "growth", "estimate", "limits", "memberships", "service", "ingest", "arrow", "importing", "pipeline", "restart")
+PARTS = (
+    "engine",
+    "growth",
+    "estimate",
+    "limits",
+    "memberships",
+    "service",
+    "ingest",
+    "arrow",
+    "importing",
+    "pipeline",
+    "restart",
+    "listing",
+)
 _FILE = Path("build/bench.json")
 
 

@@ -15,6 +15,8 @@ from muster.definition.v1 import account_pb2, audience_pb2, facts_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
 from muster.definition.v1 import definition_service_pb2_grpc as pb_grpc
 from muster.definition.v1 import language_service_pb2_grpc as language_grpc
+from muster.evaluator.v1 import evaluator_service_pb2 as evaluator_pb
+from muster.evaluator.v1 import evaluator_service_pb2_grpc as evaluator_grpc
 from nats.js.errors import NotFoundError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -54,12 +56,48 @@ class Client:
         self.ab_tests = _Bound(pb_grpc.AbTestServiceStub(to), metadata)
 
 
-class Service:
-    """The running service, its clock, and ways to call it."""
+class Counting(evaluator_grpc.EvaluatorServiceServicer):
+    """An evaluator, as far as it is asked here: `figures` has (size, adds, drops) by audience; `down` answers nobody."""
 
-    def __init__(self, to: grpc.aio.Channel, clock: ManualClock) -> None:
+    def __init__(self) -> None:
+        self.figures: dict[int, tuple[int, int, int]] = {}
+        self.down = False
+        self.asked = 0
+        self._server = grpc.aio.server()
+        evaluator_grpc.add_EvaluatorServiceServicer_to_server(self, self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+
+    @classmethod
+    async def begin(cls) -> Counting:
+        """It answers; whatever else is asked of it is UNIMPLEMENTED."""
+        counting = cls()
+        await counting._server.start()
+        return counting
+
+    async def stop(self) -> None:
+        await self._server.stop(0)
+
+    async def ListAudienceStatistics(
+        self, request: evaluator_pb.ListAudienceStatisticsRequest, context: Any
+    ) -> evaluator_pb.ListAudienceStatisticsResponse:
+        self.asked += 1
+        if self.down:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy")
+        told = [
+            evaluator_pb.AudienceStatistics(audience_id=id_, state=evaluator_pb.POPULATION_STATE_LIVE, size=size, adds=adds, drops=drops)
+            for id_, (size, adds, drops) in self.figures.items()
+            if not request.audience_ids or id_ in request.audience_ids
+        ]
+        return evaluator_pb.ListAudienceStatisticsResponse(statistics=told, moment=evaluator_pb.Moment(as_of_ms=7))
+
+
+class Service:
+    """The running service, its clock, the evaluator that it asks, and ways to call it."""
+
+    def __init__(self, to: grpc.aio.Channel, clock: ManualClock, evaluator: Counting) -> None:
         self._channel = to
         self.clock = clock
+        self.evaluator = evaluator
         self.operator = self.client(auth.OPERATOR_ACCOUNT, subject="operator", roles=[auth.OPERATOR])
 
     def client(self, account_id: int, *, subject: str = "ann", roles: list[str] | None = None) -> Client:
@@ -165,15 +203,18 @@ def service_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 async def service(service_database_url: str, settings_of: Callable[..., Any], nats_server: object) -> AsyncIterator[Service]:
     """The service, on each kind of database."""
     clock = ManualClock()
+    evaluator = await Counting.begin()
     app = App(grace_seconds=2)
-    server = add_parts(app, settings_of(DefinitionSettings, database_url=service_database_url), clock)
+    settings = settings_of(DefinitionSettings, database_url=service_database_url, evaluator_address=evaluator.address)
+    server = add_parts(app, settings, clock)
     try:
         await app.start()
         to = channel(server.address)
-        yield Service(to, clock)
+        yield Service(to, clock, evaluator)
         await to.close(grace=None)
     finally:
         await app.stop()
+        await evaluator.stop()
 
 
 @pytest.fixture

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-
 import grpc
 from hypothesis import given
 from hypothesis import strategies as st
 from muster.definition.v1 import audience_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
 from muster.forwarder.v1 import connection_pb2
-from muster.forwarder.v1 import facts_pb2 as forwarder_facts
 
 from services.chassis.bus import Bus
-from services.chassis.streams import connections_subject
 from services.definition.domain.uses import outermost_first
 from tests.definition.builders import definition, member_of
 from tests.definition.conftest import Home, Service, refused
+from tests.definition.others import split, tell
 from tests.fakes.waiting import eventually
 
 SENDING, FAULTED, GONE = (
@@ -25,31 +22,6 @@ SENDING, FAULTED, GONE = (
     connection_pb2.CONNECTION_STATE_DELETED,
 )
 DELETED = audience_pb2.AUDIENCE_STATE_DELETED
-_numbers = itertools.count(1)
-
-
-async def tell(
-    bus: Bus,
-    home: Home,
-    audience_id: int,
-    *,
-    connection_id: int,
-    version: int = 1,
-    state: int = SENDING,
-    fault: str = "",
-    account_id: int = 0,
-) -> None:
-    """Speak for the forwarder."""
-    account_id = account_id or home.account.account_id
-    told = connection_pb2.Connection(
-        connection_id=connection_id, audience_id=audience_id, configuration_id=3, state=connection_pb2.ConnectionState.ValueType(state)
-    )
-    if fault:
-        told.fault.message = fault
-    fact = forwarder_facts.ConnectionFact(
-        account_id=account_id, version=version, connection=told, integration_key="webhook", configuration_name="Hook"
-    )
-    await bus.publish(connections_subject(account_id, connection_id), fact.SerializeToString(), message_id=f"c{next(_numbers)}")
 
 
 async def uses(home: Home, audience_id: int, *, cascade: bool = False) -> pb.ListAudienceUsesResponse:
@@ -62,13 +34,6 @@ async def delete(home: Home, audience_id: int, *, digest: str | None = None) -> 
     request = pb.DeleteAudienceRequest(audience_id=audience_id, cascade=digest is not None, uses_digest=digest or "")
     gone: audience_pb2.Audience = await home.audiences.DeleteAudience(request)
     return gone
-
-
-async def split(home: Home, audience_id: int) -> audience_pb2.AbTest:
-    variations = [audience_pb2.Variation(name="Blue", percentage=10)]
-    test = audience_pb2.AbTest(audience_id=audience_id, name="Offers", variations=variations)
-    made: audience_pb2.AbTest = await home.client.ab_tests.CreateAbTest(pb.CreateAbTestRequest(ab_test=test))
-    return made
 
 
 async def test_connections_are_known_in_their_newest_state(home: Home, bus: Bus) -> None:

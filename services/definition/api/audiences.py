@@ -41,9 +41,11 @@ from ..domain.listing import Position, SortKey, page_size_of, position_of, query
 from ..domain.schedules import judge_schedule
 from ..domain.texts import check_note
 from ..domain.validation import judge
+from ..figures import FiguresOf
 from ..store import Store, Transaction
 from ..translation import EDITABLE, audience_to_proto, edit_of, fault_to_proto, revision_to_proto, schedule_of, uses_to_proto
 from .requests import Context, author, create_of, mask_paths, refuse
+from .rows import list_rows
 
 _REVISION_MAX = 2**63 - 1
 
@@ -55,11 +57,12 @@ class InvalidSchedule(Invalid):
 class AudienceApi(pb_grpc.AudienceServiceServicer):
     """The AudienceService of the contract."""
 
-    def __init__(self, store: Store, relay: Relay, clock: Clock, scheduled: Callable[[], None]) -> None:
+    def __init__(self, store: Store, relay: Relay, clock: Clock, figures: FiguresOf, scheduled: Callable[[], None]) -> None:
         """`scheduled` is called when there is another schedule."""
         self._store = store
         self._relay = relay
         self._clock = clock
+        self._figures = figures
         self._scheduled = scheduled
 
     @uncut
@@ -95,6 +98,9 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
             next_page_token=token_of(query.position_of(page.items[-1]), query.digest) if page.more else "",
             total_size=total,
         )
+
+    async def ListAudienceRows(self, request: pb.ListAudienceRowsRequest, context: Context) -> pb.ListAudienceRowsResponse:
+        return await list_rows(self._store, self._figures, account_of(context), request)
 
     @uncut
     async def UpdateAudience(self, request: pb.UpdateAudienceRequest, context: Context) -> audience_pb2.Audience:

@@ -16,6 +16,7 @@ from .lifecycle import State
 from .texts import few
 
 # Of muster.forwarder.v1.ConnectionState.
+CONNECTION_FAULTED = 3
 CONNECTION_DELETED = 4
 
 

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from muster.definition.v1 import account_pb2 as _account_pb2
 from muster.definition.v1 import audience_pb2 as _audience_pb2
 from muster.definition.v1 import definition_pb2 as _definition_pb2
@@ -584,6 +585,228 @@ class ListAudiencesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAudiencesResponse: _TypeAlias = ListAudiencesResponse  # noqa: Y015
+
+@_typing.final
+class ListAudienceRowsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Filter:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FilterEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ListAudienceRowsRequest._Filter.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FILTER_UNSPECIFIED: ListAudienceRowsRequest._Filter.ValueType  # 0
+        FILTER_YES: ListAudienceRowsRequest._Filter.ValueType  # 1
+        FILTER_NO: ListAudienceRowsRequest._Filter.ValueType  # 2
+
+    class Filter(_Filter, metaclass=_FilterEnumTypeWrapper): ...
+    FILTER_UNSPECIFIED: ListAudienceRowsRequest.Filter.ValueType  # 0
+    FILTER_YES: ListAudienceRowsRequest.Filter.ValueType  # 1
+    FILTER_NO: ListAudienceRowsRequest.Filter.ValueType  # 2
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
+    ARCHIVED_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    CREATED_BY_FIELD_NUMBER: _builtins.int
+    INTEGRATION_KEYS_FIELD_NUMBER: _builtins.int
+    CONNECTED_FIELD_NUMBER: _builtins.int
+    FAULTED_FIELD_NUMBER: _builtins.int
+    TESTED_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    page_token: _builtins.str
+    search: _builtins.str
+    archived: _builtins.bool
+    order_by: _builtins.str
+    """`name`, `create_time`, `update_time`, `size`, `adds`, `drops` or `volatility`, then `asc` or `desc`. Audiences that are not evaluated
+    have the least of each figure. Empty: the newest first.
+    """
+    created_by: _builtins.str
+    """Who made them. Empty: anybody."""
+    connected: Global___ListAudienceRowsRequest.Filter.ValueType
+    faulted: Global___ListAudienceRowsRequest.Filter.ValueType
+    """With a connection that is faulted."""
+    tested: Global___ListAudienceRowsRequest.Filter.ValueType
+    """With an A/B test."""
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in ListAudiencesRequest."""
+
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_audience_pb2.AudienceState.ValueType]: ...
+    @_builtins.property
+    def integration_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Sent to one of these partners; `webhook`, ... Empty: to any, or to none."""
+
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        states: _abc.Iterable[_audience_pb2.AudienceState.ValueType] | None = ...,
+        search: _builtins.str = ...,
+        archived: _builtins.bool = ...,
+        order_by: _builtins.str = ...,
+        created_by: _builtins.str = ...,
+        integration_keys: _abc.Iterable[_builtins.str] | None = ...,
+        connected: Global___ListAudienceRowsRequest.Filter.ValueType = ...,
+        faulted: Global___ListAudienceRowsRequest.Filter.ValueType = ...,
+        tested: Global___ListAudienceRowsRequest.Filter.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "connected", b"connected", "created_by", b"created_by", "faulted", b"faulted", "integration_keys", b"integration_keys", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "search", b"search", "states", b"states", "tags", b"tags", "tested", b"tested"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAudienceRowsRequest: _TypeAlias = ListAudienceRowsRequest  # noqa: Y015
+
+@_typing.final
+class ListAudienceRowsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    FIGURES_KNOWN_FIELD_NUMBER: _builtins.int
+    AS_OF_MS_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    total_size: _builtins.int
+    figures_known: _builtins.bool
+    """False: the evaluator does not answer, so the rows have no figures."""
+    as_of_ms: _builtins.int
+    """The instant that the figures are true for."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___AudienceRow]: ...
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___AudienceRow] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
+        figures_known: _builtins.bool = ...,
+        as_of_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "figures_known", b"figures_known", "next_page_token", b"next_page_token", "rows", b"rows", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAudienceRowsResponse: _TypeAlias = ListAudienceRowsResponse  # noqa: Y015
+
+@_typing.final
+class AudienceRow(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    EXTERNAL_NAME_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    WORKSPACE_IDS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    CREATED_BY_FIELD_NUMBER: _builtins.int
+    UPDATED_BY_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_MS_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_MS_FIELD_NUMBER: _builtins.int
+    ARCHIVE_TIME_MS_FIELD_NUMBER: _builtins.int
+    AB_TEST_ID_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
+    CONNECTIONS_FIELD_NUMBER: _builtins.int
+    audience_id: _builtins.int
+    name: _builtins.str
+    external_name: _builtins.str
+    state: _audience_pb2.AudienceState.ValueType
+    revision: _builtins.int
+    etag: _builtins.str
+    created_by: _builtins.str
+    updated_by: _builtins.str
+    create_time_ms: _builtins.int
+    update_time_ms: _builtins.int
+    archive_time_ms: _builtins.int
+    ab_test_id: _builtins.int
+    """0: it has no A/B test."""
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def workspace_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def schedule(self) -> _audience_pb2.Schedule: ...
+    @_builtins.property
+    def figures(self) -> Global___AudienceFigures:
+        """Absent where it is not evaluated."""
+
+    @_builtins.property
+    def connections(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConnectionUse]: ...
+    def __init__(
+        self,
+        *,
+        audience_id: _builtins.int = ...,
+        name: _builtins.str = ...,
+        external_name: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        workspace_ids: _abc.Iterable[_builtins.int] | None = ...,
+        state: _audience_pb2.AudienceState.ValueType = ...,
+        revision: _builtins.int = ...,
+        etag: _builtins.str = ...,
+        created_by: _builtins.str = ...,
+        updated_by: _builtins.str = ...,
+        create_time_ms: _builtins.int = ...,
+        update_time_ms: _builtins.int = ...,
+        archive_time_ms: _builtins.int = ...,
+        ab_test_id: _builtins.int = ...,
+        schedule: _audience_pb2.Schedule | None = ...,
+        figures: Global___AudienceFigures | None = ...,
+        connections: _abc.Iterable[Global___ConnectionUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures", "schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ab_test_id", b"ab_test_id", "archive_time_ms", b"archive_time_ms", "audience_id", b"audience_id", "connections", b"connections", "create_time_ms", b"create_time_ms", "created_by", b"created_by", "etag", b"etag", "external_name", b"external_name", "figures", b"figures", "name", b"name", "revision", b"revision", "schedule", b"schedule", "state", b"state", "tags", b"tags", "update_time_ms", b"update_time_ms", "updated_by", b"updated_by", "workspace_ids", b"workspace_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AudienceRow: _TypeAlias = AudienceRow  # noqa: Y015
+
+@_typing.final
+class AudienceFigures(_message.Message):
+    """Of the last 24 hours."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_FIELD_NUMBER: _builtins.int
+    ADDS_FIELD_NUMBER: _builtins.int
+    DROPS_FIELD_NUMBER: _builtins.int
+    VOLATILITY_FIELD_NUMBER: _builtins.int
+    size: _builtins.int
+    adds: _builtins.int
+    drops: _builtins.int
+    volatility: _builtins.float
+    """(adds + drops) / size; absent when the size is 0."""
+    def __init__(
+        self,
+        *,
+        size: _builtins.int = ...,
+        adds: _builtins.int = ...,
+        drops: _builtins.int = ...,
+        volatility: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_volatility", b"_volatility", "volatility", b"volatility"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_volatility", b"_volatility", "adds", b"adds", "drops", b"drops", "size", b"size", "volatility", b"volatility"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__volatility: _TypeAlias = _typing.Literal["volatility"]  # noqa: Y015
+    _WhichOneofArgType__volatility: _TypeAlias = _typing.Literal["_volatility", b"_volatility"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__volatility) -> _WhichOneofReturnType__volatility | None: ...
+
+Global___AudienceFigures: _TypeAlias = AudienceFigures  # noqa: Y015
 
 @_typing.final
 class UpdateAudienceRequest(_message.Message):

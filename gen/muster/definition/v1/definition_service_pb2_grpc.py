@@ -649,6 +649,11 @@ class AudienceServiceStub:
                 request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAudiencesRequest.SerializeToString,
                 response_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAudiencesResponse.FromString,
                 _registered_method=True)
+        self.ListAudienceRows = channel.unary_unary(
+                '/muster.definition.v1.AudienceService/ListAudienceRows',
+                request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAudienceRowsRequest.SerializeToString,
+                response_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAudienceRowsResponse.FromString,
+                _registered_method=True)
         self.UpdateAudience = channel.unary_unary(
                 '/muster.definition.v1.AudienceService/UpdateAudience',
                 request_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.UpdateAudienceRequest.SerializeToString,
@@ -728,6 +733,13 @@ class AudienceServiceServicer:
 
     def ListAudiences(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAudienceRows(self, request, context):
+        """The table of audiences: their figures and outputs beside what they are, without definitions.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -828,6 +840,11 @@ def add_AudienceServiceServicer_to_server(servicer, server):
                     servicer.ListAudiences,
                     request_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAudiencesRequest.FromString,
                     response_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAudiencesResponse.SerializeToString,
+            ),
+            'ListAudienceRows': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAudienceRows,
+                    request_deserializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAudienceRowsRequest.FromString,
+                    response_serializer=muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAudienceRowsResponse.SerializeToString,
             ),
             'UpdateAudience': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateAudience,
@@ -971,6 +988,33 @@ class AudienceService:
             '/muster.definition.v1.AudienceService/ListAudiences',
             muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAudiencesRequest.SerializeToString,
             muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAudiencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudienceRows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.definition.v1.AudienceService/ListAudienceRows',
+            muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAudienceRowsRequest.SerializeToString,
+            muster_dot_definition_dot_v1_dot_definition__service__pb2.ListAudienceRowsResponse.FromString,
             options,
             channel_credentials,
             insecure,

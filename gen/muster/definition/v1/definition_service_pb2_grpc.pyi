@@ -193,6 +193,8 @@ class AudienceServiceStub:
     CreateAudience: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.CreateAudienceRequest, _audience_pb2.Audience]
     GetAudience: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.GetAudienceRequest, _audience_pb2.Audience]
     ListAudiences: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ListAudiencesRequest, _definition_service_pb2.ListAudiencesResponse]
+    ListAudienceRows: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ListAudienceRowsRequest, _definition_service_pb2.ListAudienceRowsResponse]
+    """The table of audiences: their figures and outputs beside what they are, without definitions."""
     UpdateAudience: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.UpdateAudienceRequest, _audience_pb2.Audience]
     """An active audience takes a new definition at once; a stale etag is ABORTED."""
     ActivateAudience: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ActivateAudienceRequest, _audience_pb2.Audience]
@@ -219,6 +221,8 @@ class AudienceServiceAsyncStub(AudienceServiceStub):
     CreateAudience: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.CreateAudienceRequest, _audience_pb2.Audience]  # type: ignore[assignment]
     GetAudience: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.GetAudienceRequest, _audience_pb2.Audience]  # type: ignore[assignment]
     ListAudiences: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ListAudiencesRequest, _definition_service_pb2.ListAudiencesResponse]  # type: ignore[assignment]
+    ListAudienceRows: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ListAudienceRowsRequest, _definition_service_pb2.ListAudienceRowsResponse]  # type: ignore[assignment]
+    """The table of audiences: their figures and outputs beside what they are, without definitions."""
     UpdateAudience: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.UpdateAudienceRequest, _audience_pb2.Audience]  # type: ignore[assignment]
     """An active audience takes a new definition at once; a stale etag is ABORTED."""
     ActivateAudience: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ActivateAudienceRequest, _audience_pb2.Audience]  # type: ignore[assignment]
@@ -260,6 +264,14 @@ class AudienceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _definition_service_pb2.ListAudiencesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_definition_service_pb2.ListAudiencesResponse, _abc.Awaitable[_definition_service_pb2.ListAudiencesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListAudienceRows(
+        self,
+        request: _definition_service_pb2.ListAudienceRowsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_definition_service_pb2.ListAudienceRowsResponse, _abc.Awaitable[_definition_service_pb2.ListAudienceRowsResponse]]:
+        """The table of audiences: their figures and outputs beside what they are, without definitions."""
 
     @_abc_1.abstractmethod
     def UpdateAudience(

@@ -83,6 +83,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_IN_THE_PAST: _ErrorReason.ValueType  # 46
     ERROR_REASON_USES_CHANGED: _ErrorReason.ValueType  # 47
     """What uses an audience is not what was shown any more."""
+    ERROR_REASON_FIGURES_AWAY: _ErrorReason.ValueType  # 48
+    """The evaluator does not answer, so figures can't be sorted by."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons in `google.rpc.ErrorInfo` (domain `muster`) and in field violations."""
@@ -148,4 +150,6 @@ ERROR_REASON_INVALID_SCHEDULE: ErrorReason.ValueType  # 45
 ERROR_REASON_IN_THE_PAST: ErrorReason.ValueType  # 46
 ERROR_REASON_USES_CHANGED: ErrorReason.ValueType  # 47
 """What uses an audience is not what was shown any more."""
+ERROR_REASON_FIGURES_AWAY: ErrorReason.ValueType  # 48
+"""The evaluator does not answer, so figures can't be sorted by."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
