@@ -200,6 +200,8 @@ def check_places(text: str, found: tuple[TextFault, ...]) -> None:
         ("purchase[price > 3]", "price", "product price"),
         ("sessions withn 3 days", "withn", "within"),
         ("sessions within 3 dayss", "dayss", "days"),
+        ("sessions between 6 and 4 dayss ago", "dayss", "days"),
+        ('status = "x" and stat', "", ""),
         ('country = "DE"', "country", "location country"),
         ('devise model = "x"', "devise model", "device model"),
         ("sum(pric of purchse) > 3", "purchse", "purchase"),

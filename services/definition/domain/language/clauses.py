@@ -12,7 +12,7 @@ from ..validation import FILTERS_MAX
 from .cursor import Cursor, shown
 from .lexer import Kind, Token
 from .places import Slip
-from .words import DURATIONS, FREQUENCIES, JOINING, MATCHES, SUBJECTS, TESTS, WHENS, Start, is_name, is_slip, nearest
+from .words import DURATIONS, FREQUENCIES, JOINING, MATCHES, SUBJECTS, TESTS, WHENS, Start, is_name, nearest
 
 _SHOWN_MAX = 40  # characters
 _UINT32_MAX, _INT64_MAX, _UINT64_MAX = 2**32 - 1, 2**63 - 1, 2**64 - 1
@@ -262,9 +262,8 @@ def _begins_period(cursor: Cursor) -> bool:
 
 
 def _is_unit(token: Token) -> bool:
-    return token.kind is Kind.WORD and (
-        token.text in DURATIONS.all or (is_slip(token.text) and nearest((token.text,), DURATIONS.all)[1] != "")
-    )
+    """Whether a token is a unit of time, or was meant as one."""
+    return token.kind is Kind.WORD and nearest((token.text,), DURATIONS.all)[1] != ""
 
 
 def _read_ago(cursor: Cursor, ago: pb.Ago) -> None:

@@ -236,7 +236,7 @@ def _shortened(word: str) -> set[str]:
     return {word} | {word[:index] + word[index + 1 :] for index in range(len(word))}
 
 
-_FIRST = {phrase.split()[0] for phrase in ("everyone", *STARTS.all, *SUBJECTS.all, *DURATIONS.all)}
+_FIRST = {phrase.split()[0] for phrase in ("everyone", *STARTS.all, *SUBJECTS.all)}
 _NEAR = frozenset(short for word in _FIRST if len(word) >= _NEAR_MIN for short in _shortened(word))
 
 
