@@ -26,9 +26,11 @@ from services.definition.domain.language.reading import TEXT_MAX, read
 from services.definition.domain.sentences.sentence import sentence_of
 from services.definition.domain.sentences.telling import Telling
 from tests.definition.builders import (
+    NOW,
     ago,
     all_of,
     any_of,
+    around,
     attribute,
     criterion,
     definition,
@@ -41,10 +43,11 @@ from tests.definition.builders import (
     member_of,
     number,
     one_of,
+    other,
     seed,
     times,
 )
-from tests.definition.trees import spoken_definitions
+from tests.definition.trees import right_definitions, spoken_definitions
 
 
 def said(text: str) -> pb.Node:
@@ -351,3 +354,14 @@ def test_the_page_says_everything() -> None:
     assert {phrase for phrase in phrases if not re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", PAGE)} == set()
     assert f"{TEXT_MAX:,} characters" in PAGE
     assert f"{TOKENS_MAX:,} words" in PAGE
+
+
+@given(right_definitions())
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+def test_what_an_account_takes_can_be_said(tree: pb.Definition) -> None:
+    account = around(workspaces=frozenset({11}), inputs={11: 11}, workspace_ids=(11,), audiences={11: other()})
+    assume(not validation.judge(tree, account, NOW).faults)
+    assert not incomplete(tree).faults
+    reading = read(print_definition(tree))
+    assert reading.definition is not None
+    assert not validation.judge(reading.definition, account, NOW).faults

@@ -84,7 +84,7 @@ class DescribeDefinitionResponse(_message.Message):
     SENTENCE_FIELD_NUMBER: _builtins.int
     PHRASES_FIELD_NUMBER: _builtins.int
     sentence: _builtins.str
-    """`People who installed the app in the last 72 hours and had fewer than 3 sessions in the last 30 days that are kept (or none).`"""
+    """`People who installed in the last 72 hours and had fewer than 3 sessions in the last 30 days that are kept (or none).`"""
     @_builtins.property
     def phrases(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodePhrase]:
         """One for each node, parents before their children."""

@@ -12,7 +12,7 @@ from ..validation import FILTERS_MAX
 from .cursor import Cursor, shown
 from .lexer import Kind, Token
 from .places import Slip
-from .words import DURATIONS, FREQUENCIES, JOINING, MATCHES, SUBJECTS, TESTS, WHENS, Start, is_name, nearest
+from .words import DURATIONS, FREQUENCIES, JOINING, MATCHES, SUBJECTS, TESTS, WHENS, Meaning, is_name, nearest
 
 _SHOWN_MAX = 40  # characters
 _UINT32_MAX, _INT64_MAX, _UINT64_MAX = 2**32 - 1, 2**63 - 1, 2**64 - 1
@@ -31,7 +31,7 @@ def read_match(cursor: Cursor, match: pb.EventMatch) -> None:
     finish_match(cursor, match)
 
 
-def begin_match(match: pb.EventMatch, start: Start) -> None:
+def begin_match(match: pb.EventMatch, start: Meaning) -> None:
     """The type of the events, and the name where the phrase says it."""
     match.type = events.EventType.ValueType(start.value)
     if start.name:

@@ -26,7 +26,7 @@ from .clauses import (
 from .cursor import Cursor
 from .lexer import Kind
 from .places import Slip
-from .words import METRES, STARTS, SUBJECTS, WHENS, Phrases, Start
+from .words import METRES, STARTS, SUBJECTS, WHENS, Meaning, Phrases
 
 
 def read_criterion(cursor: Cursor, criterion: pb.Criterion) -> None:
@@ -57,7 +57,7 @@ _SUBJECT_MAX = 3  # words: `product coupon code of purchase`
 _OF_EVENTS = frozenset({"event", "aggregate", "sequence", "member_of"})
 
 
-def _event(cursor: Cursor, criterion: pb.Criterion, start: Start) -> None:
+def _event(cursor: Cursor, criterion: pb.Criterion, start: Meaning) -> None:
     match = pb.EventMatch()
     begin_match(match, start)
     finish_match(cursor, match)
@@ -100,7 +100,7 @@ def _step(cursor: Cursor, step: pb.SequenceStep | pb.NotFollowedBy) -> None:
         read_duration(cursor, step.within)
 
 
-def _sequence(cursor: Cursor, criterion: pb.Criterion, start: Start) -> None:
+def _sequence(cursor: Cursor, criterion: pb.Criterion, start: Meaning) -> None:
     sequence = criterion.sequence
     cursor.expect("(", "The beginning of the steps")
     _step(cursor, sequence.steps.add())
@@ -110,7 +110,7 @@ def _sequence(cursor: Cursor, criterion: pb.Criterion, start: Start) -> None:
     read_period(cursor, sequence.when)
 
 
-def _aggregate(cursor: Cursor, criterion: pb.Criterion, start: Start) -> None:
+def _aggregate(cursor: Cursor, criterion: pb.Criterion, start: Meaning) -> None:
     aggregate = criterion.aggregate
     aggregate.function = pb.AggregateFunction.ValueType(start.value)
     if not cursor.accept("("):
@@ -134,28 +134,28 @@ def _aggregate(cursor: Cursor, criterion: pb.Criterion, start: Start) -> None:
     read_period(cursor, aggregate.when)
 
 
-def _user_attribute(cursor: Cursor, criterion: pb.Criterion, start: Start) -> None:
+def _user_attribute(cursor: Cursor, criterion: pb.Criterion, start: Meaning) -> None:
     criterion.user_attribute.attribute = read_name(cursor, "The attribute's name")
     read_test(cursor, criterion.user_attribute.test)
 
 
-def _identity(cursor: Cursor, criterion: pb.Criterion, start: Start) -> None:
+def _identity(cursor: Cursor, criterion: pb.Criterion, start: Meaning) -> None:
     criterion.identity.type = identity_pb2.IdentityType.ValueType(start.value)
     read_test(cursor, criterion.identity.test)
 
 
-def _device(cursor: Cursor, criterion: pb.Criterion, start: Start) -> None:
+def _device(cursor: Cursor, criterion: pb.Criterion, start: Meaning) -> None:
     criterion.device.field = pb.DeviceField.ValueType(start.value)
     read_test(cursor, criterion.device.test)
 
 
-def _seen(cursor: Cursor, criterion: pb.Criterion, start: Start) -> None:
+def _seen(cursor: Cursor, criterion: pb.Criterion, start: Meaning) -> None:
     criterion.seen.edge = pb.SeenEdge.ValueType(start.value)
     if not read_period(cursor, criterion.seen.when):
         cursor.wrong("The period is missing", "say when, as in `first seen within 30 days`", WHENS.all)
 
 
-def _place(cursor: Cursor, criterion: pb.Criterion, start: Start) -> None:
+def _place(cursor: Cursor, criterion: pb.Criterion, start: Meaning) -> None:
     place = criterion.location.place
     place.field = pb.PlaceField.ValueType(start.value)
     if not (cursor.accept("=") or cursor.accept("is")):
@@ -163,7 +163,7 @@ def _place(cursor: Cursor, criterion: pb.Criterion, start: Start) -> None:
     place.value = read_text(cursor, "The name of the place")
 
 
-def _near(cursor: Cursor, criterion: pb.Criterion, start: Start) -> None:
+def _near(cursor: Cursor, criterion: pb.Criterion, start: Meaning) -> None:
     near = criterion.location.near
     distance = _decimal(cursor, "The distance")
     metres = cursor.phrase(METRES)
@@ -182,7 +182,7 @@ def _decimal(cursor: Cursor, what: str) -> float:
     return float(cursor.take().text)
 
 
-def _consent(cursor: Cursor, criterion: pb.Criterion, start: Start) -> None:
+def _consent(cursor: Cursor, criterion: pb.Criterion, start: Meaning) -> None:
     consent = criterion.consent
     consent.consented = bool(start.value)
     if cursor.accept("to"):
@@ -191,21 +191,21 @@ def _consent(cursor: Cursor, criterion: pb.Criterion, start: Start) -> None:
     consent.regulation = read_text(cursor, "The regulation")
 
 
-def _lifetime_value(cursor: Cursor, criterion: pb.Criterion, start: Start) -> None:
+def _lifetime_value(cursor: Cursor, criterion: pb.Criterion, start: Meaning) -> None:
     read_number(cursor, criterion.lifetime_value.test, read_comparison(cursor, "What the value is compared with"))
 
 
-def _attribution(cursor: Cursor, criterion: pb.Criterion, start: Start) -> None:
+def _attribution(cursor: Cursor, criterion: pb.Criterion, start: Meaning) -> None:
     criterion.attribution.field = pb.AttributionField.ValueType(start.value)
     read_test(cursor, criterion.attribution.test)
 
 
-def _member_of(cursor: Cursor, criterion: pb.Criterion, start: Start) -> None:
+def _member_of(cursor: Cursor, criterion: pb.Criterion, start: Meaning) -> None:
     criterion.member_of.audience_id = read_whole(cursor, "The number of the audience")
 
 
 # By the kind of what begins a criterion; a location begins in two ways.
-READERS: Mapping[str, Callable[[Cursor, pb.Criterion, Start], None]] = {
+READERS: Mapping[str, Callable[[Cursor, pb.Criterion, Meaning], None]] = {
     "event": _event,
     "aggregate": _aggregate,
     "sequence": _sequence,

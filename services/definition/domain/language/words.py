@@ -113,8 +113,8 @@ PERIODS: Mapping[str, tuple[str, ...]] = {
 CONSENTS: Mapping[bool, str] = {True: "gave consent", False: "refused consent"}
 
 
-class Start(NamedTuple):
-    """What a phrase at the start of a criterion begins: the kind of criterion, and which one of it."""
+class Meaning(NamedTuple):
+    """What a phrase stands for: the kind of criterion, subject or test, which one of the kind, and the name of an event that it says."""
 
     kind: str
     value: int = 0
@@ -143,38 +143,38 @@ def _each(table: Mapping[V, tuple[str, ...]]) -> dict[str, V]:
     return {phrase: value for value, phrases in table.items() for phrase in phrases}
 
 
-_EVENTS = {phrase: Start("event", number) for phrase, number in _each(EVENT_TYPES).items()} | {
-    phrase: Start("event", events.EVENT_TYPE_COMMERCE, name) for phrase, name in _each(COMMERCE).items()
+_EVENTS = {phrase: Meaning("event", number) for phrase, number in _each(EVENT_TYPES).items()} | {
+    phrase: Meaning("event", events.EVENT_TYPE_COMMERCE, name) for phrase, name in _each(COMMERCE).items()
 }
 # What stands for events.
 MATCHES = Phrases(_EVENTS)
 # What stands at the start of a criterion.
 STARTS = Phrases(
     _EVENTS
-    | {phrase: Start("aggregate", number) for number, phrase in FUNCTIONS.items()}
-    | {"sequence": Start("sequence"), "user attribute": Start("user_attribute"), "attribute": Start("user_attribute")}
-    | {f"identity {phrase}": Start("identity", number) for number, phrase in IDENTITIES.items()}
-    | {phrase: Start("identity", number) for number, phrase in IDENTITIES.items()}
-    | {phrase: Start("device", number) for number, phrase in DEVICE_FIELDS.items()}
-    | {phrase: Start("seen", number) for number, phrase in SEEN_EDGES.items()}
-    | {phrase: Start("place", number) for number, phrase in PLACE_FIELDS.items()}
-    | {"location within": Start("near"), "lifetime value": Start("lifetime_value")}
-    | {phrase: Start("consent", consented) for consented, phrase in CONSENTS.items()}
-    | {phrase: Start("attribution", number) for number, phrase in ATTRIBUTION_FIELDS.items()}
-    | {"member of": Start("member_of"), "members of": Start("member_of"), "member of audience": Start("member_of")}
+    | {phrase: Meaning("aggregate", number) for number, phrase in FUNCTIONS.items()}
+    | {"sequence": Meaning("sequence"), "user attribute": Meaning("user_attribute"), "attribute": Meaning("user_attribute")}
+    | {f"identity {phrase}": Meaning("identity", number) for number, phrase in IDENTITIES.items()}
+    | {phrase: Meaning("identity", number) for number, phrase in IDENTITIES.items()}
+    | {phrase: Meaning("device", number) for number, phrase in DEVICE_FIELDS.items()}
+    | {phrase: Meaning("seen", number) for number, phrase in SEEN_EDGES.items()}
+    | {phrase: Meaning("place", number) for number, phrase in PLACE_FIELDS.items()}
+    | {"location within": Meaning("near"), "lifetime value": Meaning("lifetime_value")}
+    | {phrase: Meaning("consent", consented) for consented, phrase in CONSENTS.items()}
+    | {phrase: Meaning("attribution", number) for number, phrase in ATTRIBUTION_FIELDS.items()}
+    | {"member of": Meaning("member_of"), "members of": Meaning("member_of"), "member of audience": Meaning("member_of")}
 )
 # What is compared in a filter of events, beside attributes.
 SUBJECTS = Phrases(
-    {phrase: Start("field", number) for number, phrase in EVENT_FIELDS.items()}
-    | {"attribute": Start("attribute"), "product attribute": Start("product_attribute")}
+    {phrase: Meaning("field", number) for number, phrase in EVENT_FIELDS.items()}
+    | {"attribute": Meaning("attribute"), "product attribute": Meaning("product_attribute")}
 )
 # What a value is put to. `compare` needs the operand to know whether texts or numbers are compared.
 TESTS = Phrases(
-    {phrase: Start("string", number) for phrase, number in _each(STRING_TESTS).items()}
-    | {phrase: Start("compare", number) for phrase, number in _each(COMPARISONS).items()}
-    | {phrase: Start("list", number) for phrase, number in _each(LIST_TESTS).items()}
-    | {phrase: Start("presence", number) for phrase, number in _each(PRESENCE_TESTS).items()}
-    | {phrase: Start("boolean", value) for phrase, value in _each(BOOLEANS).items()}
+    {phrase: Meaning("string", number) for phrase, number in _each(STRING_TESTS).items()}
+    | {phrase: Meaning("compare", number) for phrase, number in _each(COMPARISONS).items()}
+    | {phrase: Meaning("list", number) for phrase, number in _each(LIST_TESTS).items()}
+    | {phrase: Meaning("presence", number) for phrase, number in _each(PRESENCE_TESTS).items()}
+    | {phrase: Meaning("boolean", value) for phrase, value in _each(BOOLEANS).items()}
 )
 FREQUENCIES = Phrases({phrase: number for phrase, number in _each(COMPARISONS).items() if not phrase.startswith("is")})
 # `between` is of both kinds of periods, which what follows tells apart.

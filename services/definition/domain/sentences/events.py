@@ -129,7 +129,7 @@ def sequence(criterion: pb.Criterion, telling: Telling) -> str:
         if after.HasField("within"):
             text += f", and afterwards {words_of(after.within)}, which are over, without {_some(after.match)}"
         else:
-            text += f", and since then not {_some(after.match)}"
+            text += f", and since then without {_some(after.match)}"
     return text
 
 
