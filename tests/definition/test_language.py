@@ -208,6 +208,8 @@ def check_places(text: str, found: tuple[TextFault, ...]) -> None:
         ('country = "DE"', "country", "location country"),
         ('devise model = "x"', "devise model", "device model"),
         ("sum(pric of purchse) > 3", "purchse", "purchase"),
+        ("session duration > 3", "session duration", ""),
+        ('platform = "iOS"', "platform", "device platform"),
         ("sessions sinc 3", "sinc", ""),
         ("sessions < x", "x", ""),
         ("sessions < 2.5", "2.5", ""),

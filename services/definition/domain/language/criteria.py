@@ -32,10 +32,12 @@ from .words import METRES, STARTS, SUBJECTS, WHENS, Meaning, Phrases
 def read_criterion(cursor: Cursor, criterion: pb.Criterion) -> None:
     """One criterion. Raises Slip."""
     at = cursor.token
+    if (field := cursor.phrase(_EVENT_FIELDS)) is not None:
+        meant = f"device {field}" if f"device {field}" in STARTS.all else ""
+        device = f" That of the person's device is `{meant}`." if meant else ""
+        brackets = f"Events are compared in brackets behind them; write it as `purchase[{field} exists]`.{device}"
+        raise Slip(at.start, cursor.end, brackets, meant)
     start = cursor.phrase(STARTS)
-    if start is None and cursor.phrase(EVENT_FIELDS) is not None:
-        field = " ".join(cursor.text(at.start, cursor.end).split())
-        raise Slip(at.start, cursor.end, f"Events are compared in brackets behind them; write it as `purchase[{field} > 3]`.")
     if start is None:
         criterion.user_attribute.attribute = read_attribute(cursor, ("everyone", *STARTS.all))
         read_test(cursor, criterion.user_attribute.test)
@@ -52,7 +54,7 @@ def read_criterion(cursor: Cursor, criterion: pb.Criterion) -> None:
         criterion.workspace_id = read_whole(cursor, "The number of the workspace")
 
 
-EVENT_FIELDS = Phrases({phrase: number for number, phrase in words.EVENT_FIELDS.items()})
+_EVENT_FIELDS = Phrases({phrase: phrase for phrase in words.EVENT_FIELDS.values()})
 _SUBJECT_MAX = 3  # words: `product coupon code of purchase`
 _OF_EVENTS = frozenset({"event", "aggregate", "sequence", "member_of"})
 
