@@ -67,11 +67,11 @@ class FiguresOf:
             return told
 
     async def _ask(self, account_id: int, audience_ids: Sequence[int]) -> Told | None:
-        request = pb.ListAudienceStatisticsRequest(audience_ids=audience_ids)
+        request = pb.ListAudienceFiguresRequest(audience_ids=audience_ids)
         try:
-            said = await self._stub.ListAudienceStatistics(request, metadata=self._tokens.metadata_for(account_id), timeout=_WITHIN_SECONDS)
+            said = await self._stub.ListAudienceFigures(request, metadata=self._tokens.metadata_for(account_id), timeout=_WITHIN_SECONDS)
         except grpc.aio.AioRpcError as error:
             log.warning("figures_not_told", account_id=account_id, code=error.code().name)
             return None
-        live = (one for one in said.statistics if one.state == pb.POPULATION_STATE_LIVE)
-        return Told({one.audience_id: Figures(one.size, one.adds, one.drops) for one in live}, said.moment.as_of_ms)
+        columns = zip(said.audience_ids, said.sizes, said.adds, said.drops, strict=True)
+        return Told({audience_id: Figures(*figures) for audience_id, *figures in columns}, said.moment.as_of_ms)

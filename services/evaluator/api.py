@@ -121,6 +121,25 @@ class Evaluator(rpc.EvaluatorServiceServicer):
     ) -> pb.ListAudienceStatisticsResponse:
         return await self._statistics(account_of(context), request.audience_ids, asked_for(context.invocation_metadata()))
 
+    async def ListAudienceFigures(self, request: pb.ListAudienceFiguresRequest, context: Context) -> pb.ListAudienceFiguresResponse:
+        def answer(account: Account) -> pb.ListAudienceFiguresResponse:
+            population, moment = account.population, self._moment()
+            ids = [id_ for id_ in request.audience_ids or sorted(population.audiences) if id_ in population.audiences]
+            days = [account.statistics[id_].day(moment.as_of_ms) for id_ in ids]
+            return pb.ListAudienceFiguresResponse(
+                audience_ids=ids,
+                sizes=[population.size(id_) for id_ in ids],
+                adds=[adds for adds, _ in days],
+                drops=[drops for _, drops in days],
+                moment=moment,
+            )
+
+        async def ask(stub: Any, metadata: Metadata) -> pb.ListAudienceFiguresResponse:
+            response: pb.ListAudienceFiguresResponse = await stub.ListAudienceFigures(request, metadata=metadata)
+            return response
+
+        return sums.figures(await self._parts(context, answer, ask))
+
     async def ListMembers(self, request: pb.ListMembersRequest, context: Context) -> AsyncIterator[pb.ListMembersResponse]:
         def answer(account: Account) -> tuple[pb.MembersHeader, Mpids]:
             population = account.population

@@ -36,21 +36,28 @@ class Statistics:
 
     def __init__(self) -> None:
         self._minutes: deque[Minute] = deque()
+        self._adds = self._drops = 0
 
     def count(self, minute: Minute) -> None:
         """Count what a minute, stored or the present one, brought; in their order."""
+        self._adds += minute.adds
+        self._drops += minute.drops
         if self._minutes and self._minutes[-1].minute_ms == minute.minute_ms:
-            same = self._minutes[-1]
+            same = self._minutes.pop()
             minute = Minute(same.minute_ms, same.growth + minute.growth, same.adds + minute.adds, same.drops + minute.drops)
-            self._minutes.pop()
         self._minutes.append(minute)
-        while self._minutes[0].minute_ms <= minute.minute_ms - DAY_MS:
-            self._minutes.popleft()
+        self._forget(minute.minute_ms)
 
     def day(self, now_ms: int) -> tuple[int, int]:
-        """Adds and drops of the last 24 hours."""
-        recent = [minute for minute in self._minutes if minute.minute_ms > now_ms - DAY_MS]
-        return sum(minute.adds for minute in recent), sum(minute.drops for minute in recent)
+        """Adds and drops of the 24 hours up to `now_ms`, which never goes back."""
+        self._forget(now_ms)
+        return self._adds, self._drops
+
+    def _forget(self, now_ms: int) -> None:
+        while self._minutes and self._minutes[0].minute_ms <= now_ms - DAY_MS:
+            old = self._minutes.popleft()
+            self._adds -= old.adds
+            self._drops -= old.drops
 
     def __iter__(self) -> Iterator[Minute]:
         return iter(self._minutes)

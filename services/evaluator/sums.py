@@ -67,6 +67,16 @@ def list_of_statistics(parts: Sequence[pb.ListAudienceStatisticsResponse]) -> pb
     )
 
 
+def figures(parts: Sequence[pb.ListAudienceFiguresResponse]) -> pb.ListAudienceFiguresResponse:
+    """The figures of many audiences. One that not all evaluators know yet is left out."""
+    told = [{id_: row for id_, *row in zip(part.audience_ids, part.sizes, part.adds, part.drops, strict=True)} for part in parts]
+    ids = [id_ for id_ in parts[0].audience_ids if all(id_ in one for one in told)]
+    sizes, adds, drops = ([sum(one[id_][place] for one in told) for id_ in ids] for place in range(3))
+    return pb.ListAudienceFiguresResponse(
+        audience_ids=ids, sizes=sizes, adds=adds, drops=drops, moment=moment([part.moment for part in parts])
+    )
+
+
 def header(parts: Sequence[pb.MembersHeader]) -> pb.MembersHeader:
     """What comes before a list of members: the rounds of all partitions."""
     return pb.MembersHeader(

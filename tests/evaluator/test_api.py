@@ -49,6 +49,19 @@ async def test_statistics_tell_size_adds_drops_and_volatility(home: Home, clock:
         assert statistics.moment.pending_messages == 0
 
 
+async def test_figures_of_many_audiences_come_by_column(home: Home, clock: ManualClock) -> None:
+    async with serving(home) as client:
+        await populated(home, clock)
+        await home.world.audience(2, seed_definition(), active=False)
+        said = await client.call("ListAudienceFigures", pb.ListAudienceFiguresRequest())
+        one = await client.call("GetAudienceStatistics", pb.GetAudienceStatisticsRequest(audience_id=1))
+        assert list(said.audience_ids) == [1], "those that are evaluated"
+        assert (said.sizes[0], said.adds[0], said.drops[0]) == (one.size, one.adds, one.drops)
+        assert said.moment.as_of_ms == clock.now_ms()
+        assert not (await client.call("ListAudienceFigures", pb.ListAudienceFiguresRequest(audience_ids=[2, 3]))).audience_ids
+        assert not (await client.call("ListAudienceFigures", pb.ListAudienceFiguresRequest(), account_id=8)).audience_ids
+
+
 async def test_statistics_tell_what_the_audience_costs(home: Home, clock: ManualClock) -> None:
     async with serving(home) as client:
         await populated(home, clock)

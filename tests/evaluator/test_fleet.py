@@ -113,6 +113,8 @@ async def test_as_many_evaluators_as_one_likes_tell_the_same(fleet: Fleet, evalu
             for mpid in sorted(people)[:2]:
                 explanation = await fleet.call(number, "ExplainMembership", pb.ExplainMembershipRequest(audience_id=audience_id, mpid=mpid))
                 assert explanation.member == (mpid in members)
+        figures = await fleet.call(number, "ListAudienceFigures", pb.ListAudienceFiguresRequest())
+        assert dict(zip(figures.audience_ids, figures.sizes, strict=True)) == {id_: len(members) for id_, members in everywhere.items()}
         request = pb.ListAudienceHistoryRequest(audience_id=1, step=pb.HISTORY_STEP_HOUR, to_ms=now_ms() + 60_000)
         history = await fleet.call(number, "ListAudienceHistory", request)
         assert history.points[-1].size == len(expected)

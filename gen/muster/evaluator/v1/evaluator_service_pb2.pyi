@@ -361,6 +361,68 @@ class ListAudienceStatisticsResponse(_message.Message):
 Global___ListAudienceStatisticsResponse: _TypeAlias = ListAudienceStatisticsResponse  # noqa: Y015
 
 @_typing.final
+class ListAudienceFiguresRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def audience_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Empty: all."""
+
+    def __init__(
+        self,
+        *,
+        audience_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_ids", b"audience_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAudienceFiguresRequest: _TypeAlias = ListAudienceFiguresRequest  # noqa: Y015
+
+@_typing.final
+class ListAudienceFiguresResponse(_message.Message):
+    """Of audiences that are evaluated; one place of each list is one audience."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_IDS_FIELD_NUMBER: _builtins.int
+    SIZES_FIELD_NUMBER: _builtins.int
+    ADDS_FIELD_NUMBER: _builtins.int
+    DROPS_FIELD_NUMBER: _builtins.int
+    MOMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def audience_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def adds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of the last 24 hours."""
+
+    @_builtins.property
+    def drops(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def moment(self) -> Global___Moment: ...
+    def __init__(
+        self,
+        *,
+        audience_ids: _abc.Iterable[_builtins.int] | None = ...,
+        sizes: _abc.Iterable[_builtins.int] | None = ...,
+        adds: _abc.Iterable[_builtins.int] | None = ...,
+        drops: _abc.Iterable[_builtins.int] | None = ...,
+        moment: Global___Moment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["moment", b"moment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adds", b"adds", "audience_ids", b"audience_ids", "drops", b"drops", "moment", b"moment", "sizes", b"sizes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAudienceFiguresResponse: _TypeAlias = ListAudienceFiguresResponse  # noqa: Y015
+
+@_typing.final
 class ListAudienceHistoryRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

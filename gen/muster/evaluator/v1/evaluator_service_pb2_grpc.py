@@ -50,6 +50,11 @@ class EvaluatorServiceStub:
                 request_serializer=muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ListAudienceStatisticsRequest.SerializeToString,
                 response_deserializer=muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ListAudienceStatisticsResponse.FromString,
                 _registered_method=True)
+        self.ListAudienceFigures = channel.unary_unary(
+                '/muster.evaluator.v1.EvaluatorService/ListAudienceFigures',
+                request_serializer=muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ListAudienceFiguresRequest.SerializeToString,
+                response_deserializer=muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ListAudienceFiguresResponse.FromString,
+                _registered_method=True)
         self.ListAudienceHistory = channel.unary_unary(
                 '/muster.evaluator.v1.EvaluatorService/ListAudienceHistory',
                 request_serializer=muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ListAudienceHistoryRequest.SerializeToString,
@@ -101,6 +106,13 @@ class EvaluatorServiceServicer:
 
     def ListAudienceStatistics(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAudienceFigures(self, request, context):
+        """The same figures of all audiences, or of very many, by column: cheap enough for a table of them.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -163,6 +175,11 @@ def add_EvaluatorServiceServicer_to_server(servicer, server):
                     servicer.ListAudienceStatistics,
                     request_deserializer=muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ListAudienceStatisticsRequest.FromString,
                     response_serializer=muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ListAudienceStatisticsResponse.SerializeToString,
+            ),
+            'ListAudienceFigures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAudienceFigures,
+                    request_deserializer=muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ListAudienceFiguresRequest.FromString,
+                    response_serializer=muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ListAudienceFiguresResponse.SerializeToString,
             ),
             'ListAudienceHistory': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAudienceHistory,
@@ -277,6 +294,33 @@ class EvaluatorService:
             '/muster.evaluator.v1.EvaluatorService/ListAudienceStatistics',
             muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ListAudienceStatisticsRequest.SerializeToString,
             muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ListAudienceStatisticsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudienceFigures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.evaluator.v1.EvaluatorService/ListAudienceFigures',
+            muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ListAudienceFiguresRequest.SerializeToString,
+            muster_dot_evaluator_dot_v1_dot_evaluator__service__pb2.ListAudienceFiguresResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class EvaluatorServiceStub:
     """The exact size of a definition that need not be saved."""
     GetAudienceStatistics: _grpc.UnaryUnaryMultiCallable[_evaluator_service_pb2.GetAudienceStatisticsRequest, _evaluator_service_pb2.AudienceStatistics]
     ListAudienceStatistics: _grpc.UnaryUnaryMultiCallable[_evaluator_service_pb2.ListAudienceStatisticsRequest, _evaluator_service_pb2.ListAudienceStatisticsResponse]
+    ListAudienceFigures: _grpc.UnaryUnaryMultiCallable[_evaluator_service_pb2.ListAudienceFiguresRequest, _evaluator_service_pb2.ListAudienceFiguresResponse]
+    """The same figures of all audiences, or of very many, by column: cheap enough for a table of them."""
     ListAudienceHistory: _grpc.UnaryUnaryMultiCallable[_evaluator_service_pb2.ListAudienceHistoryRequest, _evaluator_service_pb2.ListAudienceHistoryResponse]
     ListMembers: _grpc.UnaryStreamMultiCallable[_evaluator_service_pb2.ListMembersRequest, _evaluator_service_pb2.ListMembersResponse]
     """All members at one instant. The first message names the rounds that it is true for: follow the membership facts from there."""
@@ -58,6 +60,8 @@ class EvaluatorServiceAsyncStub(EvaluatorServiceStub):
     """The exact size of a definition that need not be saved."""
     GetAudienceStatistics: _aio.UnaryUnaryMultiCallable[_evaluator_service_pb2.GetAudienceStatisticsRequest, _evaluator_service_pb2.AudienceStatistics]  # type: ignore[assignment]
     ListAudienceStatistics: _aio.UnaryUnaryMultiCallable[_evaluator_service_pb2.ListAudienceStatisticsRequest, _evaluator_service_pb2.ListAudienceStatisticsResponse]  # type: ignore[assignment]
+    ListAudienceFigures: _aio.UnaryUnaryMultiCallable[_evaluator_service_pb2.ListAudienceFiguresRequest, _evaluator_service_pb2.ListAudienceFiguresResponse]  # type: ignore[assignment]
+    """The same figures of all audiences, or of very many, by column: cheap enough for a table of them."""
     ListAudienceHistory: _aio.UnaryUnaryMultiCallable[_evaluator_service_pb2.ListAudienceHistoryRequest, _evaluator_service_pb2.ListAudienceHistoryResponse]  # type: ignore[assignment]
     ListMembers: _aio.UnaryStreamMultiCallable[_evaluator_service_pb2.ListMembersRequest, _evaluator_service_pb2.ListMembersResponse]  # type: ignore[assignment]
     """All members at one instant. The first message names the rounds that it is true for: follow the membership facts from there."""
@@ -94,6 +98,14 @@ class EvaluatorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _evaluator_service_pb2.ListAudienceStatisticsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_evaluator_service_pb2.ListAudienceStatisticsResponse, _abc.Awaitable[_evaluator_service_pb2.ListAudienceStatisticsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListAudienceFigures(
+        self,
+        request: _evaluator_service_pb2.ListAudienceFiguresRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_evaluator_service_pb2.ListAudienceFiguresResponse, _abc.Awaitable[_evaluator_service_pb2.ListAudienceFiguresResponse]]:
+        """The same figures of all audiences, or of very many, by column: cheap enough for a table of them."""
 
     @_abc_1.abstractmethod
     def ListAudienceHistory(
