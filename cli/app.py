@@ -10,6 +10,7 @@ import typer
 from cli import (
     account,
     audience,
+    audit,
     configuration,
     connection,
     deadletters,
@@ -46,7 +47,7 @@ app.command("status")(status.status)
 app.command("import")(importing.import_file)
 for commands in (listing, lifecycle, revisions, deleting):
     commands.add_to(audience.app)
-for group in (account, workspace, input, person, audience, test, integration, configuration, connection, deadletters, token):
+for group in (account, workspace, input, person, audience, test, integration, configuration, connection, deadletters, audit, token):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
 

@@ -13,6 +13,7 @@ from muster.definition.v1.language_service_pb2_grpc import LanguageServiceStub
 from muster.evaluator.v1.evaluator_service_pb2_grpc import EvaluatorServiceStub
 from muster.forwarder.v1.forwarder_service_pb2_grpc import ConfigurationServiceStub, ConnectionServiceStub
 from muster.ingest.v1.ingest_service_pb2_grpc import IdentityServiceStub, IngestServiceStub, PrivacyServiceStub
+from muster.operations.v1.audit_service_pb2_grpc import AuditServiceStub
 from muster.operations.v1.operations_service_pb2_grpc import OperationsServiceStub
 
 from cli.faults import CliFault, from_rpc
@@ -63,6 +64,10 @@ class Muster:
     @property
     def audiences(self) -> AudienceServiceStub:
         return AudienceServiceStub(self._channel("definition"))
+
+    @property
+    def audit(self) -> AuditServiceStub:
+        return AuditServiceStub(self._channel("definition"))
 
     @property
     def ab_tests(self) -> AbTestServiceStub:

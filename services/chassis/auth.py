@@ -102,6 +102,11 @@ def caller() -> Caller:
     return current
 
 
+def current_caller() -> Caller | None:
+    """The caller of the request in hand; None outside of one."""
+    return _caller.get()
+
+
 def account_of(context: object = None) -> int:
     """The account of the request in hand; the gRPC context may be passed for the reader's sake."""
     return caller().account_id

@@ -20,6 +20,7 @@ from . import auth
 from . import log as logs
 from .clock import Clock
 from .errors import DeadlineExceeded, FieldViolation, Invalid, MusterError, Unavailable, code_name, to_status, trailing_metadata
+from .origin import set_origin
 
 log = logs.get(__name__)
 
@@ -90,7 +91,9 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # gene
         began = time.perf_counter()
         code = "OK"
         metadata = dict(context.invocation_metadata() or ())
-        logs.bind(trace_id=_trace_of(metadata))
+        trace_id = _trace_of(metadata)
+        logs.bind(trace_id=trace_id)
+        set_origin(method, context.peer(), metadata, trace_id)
         try:
             self._authenticate(metadata)
             async with asyncio.timeout(None if context.time_remaining() is not None else deadline_seconds) as limit:

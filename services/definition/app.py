@@ -9,6 +9,8 @@ from muster.definition.v1 import definition_service_pb2_grpc as pb_grpc
 from muster.definition.v1 import language_service_pb2_grpc as language_grpc
 
 from services.chassis.app import App, run
+from services.chassis.audit import Audit
+from services.chassis.audit_api import add_audit
 from services.chassis.bus import Bus
 from services.chassis.client import Tokens
 from services.chassis.clock import Clock, SystemClock
@@ -46,7 +48,8 @@ def add_parts(app: App, settings: DefinitionSettings, clock: Clock) -> GrpcServe
     app.add(Migrations(database, MIGRATIONS))
     bus = app.add(Bus.from_settings(settings))
     relay = app.add(Relay(database, tables.outbox, bus))
-    store = Store(database, Outbox(tables.outbox))
+    audit = Audit(settings.service, tables.audit_heads, tables.audit_entries)
+    store = Store(database, Outbox(tables.outbox), audit)
     connections = ConnectionMessages(store, clock)
     app.add(Consumer(bus, CONNECTIONS, "definition-connections", connections.handle, service=settings.service))
     figures = app.add(FiguresOf(settings.evaluator_address, Tokens.from_settings(settings, clock)))
@@ -60,6 +63,7 @@ def add_parts(app: App, settings: DefinitionSettings, clock: Clock) -> GrpcServe
     )
     server.add(pb_grpc.add_AbTestServiceServicer_to_server, AbTestApi(store, relay, clock), f"{_PACKAGE}.AbTestService")
     server.add(language_grpc.add_LanguageServiceServicer_to_server, LanguageApi(store, clock), f"{_PACKAGE}.LanguageService")
+    add_audit(server, database, audit)
     add_operations(server, bus, settings, clock)
     return server
 

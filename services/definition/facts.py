@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from muster.definition.v1 import facts_pb2
 
+from services.chassis.audit import Change
 from services.chassis.bus import Outgoing, headers_of
 from services.chassis.streams import definitions_subject
 
@@ -12,29 +17,46 @@ from .domain.accounts import Account, Input, Workspace
 from .domain.audiences import Audience
 from .translation import ab_test_to_proto, account_to_proto, audience_to_proto, input_to_proto, workspace_to_proto
 
+# Of the fact, where it is not the kind itself.
+_FIELDS = {"abtest": "ab_test"}
+
 Thing = Account | Workspace | Input | Audience | AbTest
+
+
+def change_of(before: Thing | None, after: Thing) -> Change:
+    """What the audit log keeps of a change: both states whole, as facts have them, without the digest of a secret."""
+    kind, thing_id, state = _state_of(after)
+    return Change(kind, thing_id, None if before is None else _as_json(_state_of(before)[2]), _as_json(state))
+
+
+def _as_json(state: Message) -> dict[str, Any]:
+    told: dict[str, Any] = MessageToDict(state, preserving_proto_field_name=True)
+    return told
+
+
+def _state_of(thing: Thing) -> tuple[str, int, Message]:
+    match thing:
+        case Account():
+            return "account", thing.account_id, account_to_proto(thing)
+        case Workspace():
+            return "workspace", thing.workspace_id, workspace_to_proto(thing)
+        case Input():
+            return "input", thing.input_id, input_to_proto(thing)
+        case Audience():
+            return "audience", thing.audience_id, audience_to_proto(thing)
+        case AbTest():
+            return "abtest", thing.ab_test_id, ab_test_to_proto(thing)
 
 
 def fact_of(thing: Thing, *, now_ms: int) -> Outgoing:
     """The message of the newest state of a thing. Its id is made of kind, id and version, so that publishing again is noticed."""
     fact = facts_pb2.DefinitionFact(account_id=thing.account_id, version=thing.version, change_time_ms=now_ms)
-    match thing:
-        case Account():
-            kind, thing_id = "account", thing.account_id
-            fact.account.CopyFrom(account_to_proto(thing))
-        case Workspace():
-            kind, thing_id = "workspace", thing.workspace_id
-            fact.workspace.CopyFrom(workspace_to_proto(thing))
-        case Input():
-            kind, thing_id = "input", thing.input_id
-            fact.input.input.CopyFrom(input_to_proto(thing))
-            fact.input.api_secret_sha256 = thing.api_secret_sha256
-        case Audience():
-            kind, thing_id = "audience", thing.audience_id
-            fact.audience.CopyFrom(audience_to_proto(thing))
-        case AbTest():
-            kind, thing_id = "abtest", thing.ab_test_id
-            fact.ab_test.CopyFrom(ab_test_to_proto(thing))
+    kind, thing_id, state = _state_of(thing)
+    if isinstance(thing, Input):
+        fact.input.input.CopyFrom(input_to_proto(thing))
+        fact.input.api_secret_sha256 = thing.api_secret_sha256
+    else:
+        getattr(fact, _FIELDS.get(kind, kind)).CopyFrom(state)
     return Outgoing(
         definitions_subject(thing.account_id, kind, thing_id),
         fact.SerializeToString(),

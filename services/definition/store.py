@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, astuple, fields
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ from muster.definition.v1 import definition_pb2
 from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.chassis.audit import Audit
 from services.chassis.database import Database, insert_ignore
 from services.chassis.errors import Conflict
 from services.chassis.outbox import Outbox
@@ -39,7 +40,7 @@ from .domain.schedules import NO_SCHEDULE, Schedule
 from .domain.texts import folded
 from .domain.uses import CONNECTION_DELETED, CONNECTION_FAULTED, ConnectionUse, User, Uses, outermost_first
 from .domain.validation import OtherAudience, Surroundings
-from .facts import Thing, fact_of
+from .facts import Thing, change_of, fact_of
 
 _ID_MAX = 2**63 - 1
 _CHUNK = 500
@@ -297,10 +298,12 @@ class Scope:
 class Transaction(Scope):
     """One change of one account, whole or not at all, with the facts that announce it. `now_ms` is the instant of the change."""
 
-    def __init__(self, connection: AsyncConnection, account_id: int, outbox: Outbox, now_ms: int) -> None:
+    def __init__(self, connection: AsyncConnection, account_id: int, outbox: Outbox, audit: Audit, now_ms: int, actor: str) -> None:
         super().__init__(connection, account_id)
         self._outbox = outbox
+        self._audit = audit
         self._now_ms = now_ms
+        self._actor = actor
 
     async def locked_account(self) -> Account:
         """The account, which no other transaction changes, nor any thing in it, until this one ends. So what was judged, such as that
@@ -396,16 +399,19 @@ class Transaction(Scope):
 
     async def _save(self, table: Table, thing: T, row: Mapping[str, Any]) -> T:
         primary = next(iter(table.primary_key.columns))
+        before = await self._one(select(table).where(primary == row[primary.name]))
         # Only over the version before it: whoever read an older one has lost, even without the lock on the account.
         done = await self._connection.execute(
             update(table).where(primary == row[primary.name], table.c.version == thing.version - 1).values(_without(row, primary.name))
         )
         if done.rowcount != 1:
             raise StaleEtag("It was changed meanwhile; read it again and repeat the change.")
-        return await self._announce(thing)
+        return await self._announce(thing, before=None if before is None else _THINGS[table](before))
 
-    async def _announce(self, thing: T) -> T:
+    async def _announce(self, thing: T, before: Thing | None = None) -> T:
         await self._outbox.add(self._connection, [fact_of(thing, now_ms=self._now_ms)], now_ms=self._now_ms)
+        change = change_of(before, thing)
+        await self._audit.write(self._connection, self.account_id, [change], now_ms=self._now_ms, actor=self._actor)
         return thing
 
     async def _index(self, audience: Audience) -> None:
@@ -424,9 +430,10 @@ class Transaction(Scope):
 class Store:
     """Opens scopes and transactions on the database of the service."""
 
-    def __init__(self, database: Database, outbox: Outbox) -> None:
+    def __init__(self, database: Database, outbox: Outbox, audit: Audit) -> None:
         self._database = database
         self._outbox = outbox
+        self._audit = audit
 
     @asynccontextmanager
     async def read(self, account_id: int) -> AsyncIterator[Scope]:
@@ -449,10 +456,13 @@ class Store:
             return first
 
     @asynccontextmanager
-    async def transaction(self, account_id: int, *, now_ms: int) -> AsyncIterator[Transaction]:
-        """A change of an account: kept, with its facts, when the block ends without an exception."""
+    async def transaction(self, account_id: int, *, now_ms: int, actor: str = "") -> AsyncIterator[Transaction]:
+        """A change of an account: kept, with its facts and its entries of the audit log, when the block ends without an exception.
+
+        Without an `actor` it is done by the caller of the request in hand.
+        """
         async with self._database.transaction() as connection:
-            yield Transaction(connection, account_id, self._outbox, now_ms)
+            yield Transaction(connection, account_id, self._outbox, self._audit, now_ms, actor)
 
 
 def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -580,3 +590,13 @@ def _revision(row: Row) -> Revision:
             "input_ids": tuple(row["input_ids"]),
         }
     )
+
+
+# What a row of a table is, for the state before a change.
+_THINGS: Mapping[Table, Callable[[Row], Thing]] = {
+    tables.accounts: _account,
+    tables.workspaces: _workspace,
+    tables.inputs: _input,
+    tables.audiences: _audience,
+    tables.ab_tests: _ab_test,
+}

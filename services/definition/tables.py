@@ -17,6 +17,7 @@ from sqlalchemy import (
     false,
 )
 
+from services.chassis.audit import audit_tables
 from services.chassis.database import id_column, ms_column, new_metadata
 from services.chassis.outbox import outbox_table
 
@@ -205,3 +206,5 @@ idempotency_keys = Table(
 )
 
 outbox = outbox_table(metadata)
+
+audit_heads, audit_entries = audit_tables(metadata)

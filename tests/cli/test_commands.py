@@ -178,6 +178,30 @@ def test_an_edit_shows_what_it_changes_before_it_is_applied(live: Run) -> None:
     assert live("audience", "edit", audience).exit_code == 2
 
 
+def test_changes_are_listed_exported_and_verified(live: Run, tmp_path: Path) -> None:
+    audience = make_audience(live)["audience_id"]
+    assert live("audience", "edit", audience, "--name", "Renamed").exit_code == 0
+    listed = live("audit", "list", "--kind", "audience", "--id", audience, "--json").document["entries"]
+    assert [one["after"]["name"] for one in listed] == ["Renamed", "New"]
+    assert "UpdateAudience" in live("audit", "list", "--kind", "audience", "--id", audience).out
+    file = tmp_path / "log.ndjson"
+    assert live("audit", "export", file).exit_code == 0
+    held = live("audit", "verify", file, "--json")
+    assert held.document["holds"]
+    head = f"{held.document['number']}:{held.document['hash']}"
+    assert live("audit", "verify", "--head", head).exit_code == 0
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:1] + lines[2:]))
+    broken = live("audit", "verify", file)
+    assert (broken.exit_code, "2 is missing" in broken.err) == (1, True)
+    file.write_text(lines[0].replace('"actor":"', '"actor":"x'))
+    assert "altered" in live("audit", "verify", file).err
+    assert live("audit", "verify", "--head", f"1:{'0' * 64}").exit_code == 1
+    assert live("audit", "verify", "--head", "x").exit_code == 2
+    file.write_text("nonsense")
+    assert live("audit", "verify", file).exit_code == 2
+
+
 def test_what_uses_an_audience_is_shown_and_ends_with_it(live: Run) -> None:
     inner = make_audience(live)["audience_id"]
     reads = json.dumps({"root": {"criterion": {"member_of": {"audience_id": inner}}}})

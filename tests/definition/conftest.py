@@ -17,6 +17,7 @@ from muster.definition.v1 import definition_service_pb2_grpc as pb_grpc
 from muster.definition.v1 import language_service_pb2_grpc as language_grpc
 from muster.evaluator.v1 import evaluator_service_pb2 as evaluator_pb
 from muster.evaluator.v1 import evaluator_service_pb2_grpc as evaluator_grpc
+from muster.operations.v1 import audit_service_pb2_grpc as audit_grpc
 from nats.js.errors import NotFoundError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -53,6 +54,7 @@ class Client:
         self.accounts = _Bound(pb_grpc.AccountServiceStub(to), metadata)
         self.audiences = _Bound(pb_grpc.AudienceServiceStub(to), metadata)
         self.language = _Bound(language_grpc.LanguageServiceStub(to), metadata)
+        self.audit = _Bound(audit_grpc.AuditServiceStub(to), metadata)
         self.ab_tests = _Bound(pb_grpc.AbTestServiceStub(to), metadata)
 
 
