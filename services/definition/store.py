@@ -156,6 +156,20 @@ class Scope:
         rows = await self._all(select(table).where(table.c.account_id == self.account_id, table.c.state == State.ACTIVE))
         return [_audience(row) for row in rows]
 
+    async def named(self, name: str, *, but: int = 0) -> list[tuple[int, str]]:
+        """The ids and names of audiences of this name, upper and lower case apart, but for one; deleted ones have none any more."""
+        table = tables.audiences
+        same = (table.c.account_id == self.account_id, table.c.name_folded == folded(name), table.c.audience_id != but)
+        query = select(table.c.audience_id, table.c.name).where(*same, table.c.state != State.DELETED)
+        return [(row.audience_id, row.name) for row in await self._connection.execute(query.order_by(table.c.audience_id).limit(1))]
+
+    async def names_like(self, beginning: str) -> frozenset[str]:
+        """The folded names of audiences that begin so."""
+        table = tables.audiences
+        like = (table.c.account_id == self.account_id, table.c.name_folded.startswith(folded(beginning), autoescape=True))
+        query = select(table.c.name_folded).where(*like, table.c.state != State.DELETED)
+        return frozenset(await self._connection.scalars(query))
+
     async def uses_of(self, audience_id: int, *, cascade: bool) -> Uses:
         """What uses an audience; with `cascade` also what uses that, and so on, the outermost audiences first."""
         reads = {user: other.uses for user, other in (await self._other_audiences()).items()}

@@ -83,7 +83,7 @@ async def test_an_account_has_its_own_rules_of_who_is_who_until_they_are_taken_a
 
 async def test_the_look_back_stays_as_long_as_active_audiences_need(home: Home) -> None:
     active = await home.activate(await home.audience(definition=definition(event(when=last(20)))))
-    await home.audience(definition=definition(event(when=last(25))))
+    await home.audience("Longer", definition=definition(event(when=last(25))))
 
     def shorten(days: int) -> pb.UpdateAccountRequest:
         return pb.UpdateAccountRequest(account=account_pb2.Account(etag=home.account.etag, look_back_days=days))

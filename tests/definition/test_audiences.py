@@ -164,8 +164,8 @@ async def test_of_edits_at_once_one_wins(home: Home) -> None:
 
 
 async def test_cycles_cannot_be_made_by_two_edits_at_once(home: Home) -> None:
-    for _ in range(5):
-        one, two = await home.audience("one"), await home.audience("two")
+    for number in range(5):
+        one, two = await home.audience(f"one {number}"), await home.audience(f"two {number}")
         calls = (
             home.update(one, definition=definition(member_of(two.audience_id))),
             home.update(two, definition=definition(member_of(one.audience_id))),
@@ -294,12 +294,46 @@ async def test_an_audience_in_use_is_not_deleted_and_its_users_are_named(home: H
 
 async def test_many_users_with_long_names_still_fit_in_the_error(home: Home) -> None:
     inner = await home.audience("inner")
-    for _ in range(12):
-        await home.audience("名" * 100, definition=definition(member_of(inner.audience_id)))
+    for number in range(12):
+        await home.audience("名" * 98 + f"{number:02}", definition=definition(member_of(inner.audience_id)))
     failure = await refused(home.audiences.DeleteAudience(pb.DeleteAudienceRequest(audience_id=inner.audience_id)))
     assert (failure.reason, failure.metadata["users"]) == ("AUDIENCE_IN_USE", "12")
     assert failure.metadata["user_ids"].count(",") == 11
     assert "more" in failure.message
+
+
+async def test_a_name_is_taken_until_its_audience_is_deleted(home: Home) -> None:
+    first = await home.audience("Straße")
+    second = await home.audience("Other")
+    for call in (
+        home.audience("STRASSE"),
+        home.update(second, name="straße"),
+        home.audiences.CloneAudience(pb.CloneAudienceRequest(audience_id=second.audience_id, name="Straße")),
+    ):
+        failure = await refused(call)
+        assert places(failure) == [("name", "DUPLICATE_NAME")]
+        assert f"audience {first.audience_id} " in failure.violations[0].description
+    same = await home.update(first, name="STRASSE")
+    assert same.name == "STRASSE", "its own name is free for it"
+    await home.audiences.ArchiveAudience(pb.ArchiveAudienceRequest(audience_id=first.audience_id))
+    assert places(await refused(home.audience("Straße"))) == [("name", "DUPLICATE_NAME")]
+    await home.audiences.DeleteAudience(pb.DeleteAudienceRequest(audience_id=first.audience_id))
+    assert (await home.audience("Straße")).name == "Straße"
+    assert places(await refused(home.audience("Straße", definition=d.Definition()))) == [
+        ("name", "DUPLICATE_NAME"),
+        ("definition.root", "MISSING"),
+    ]
+
+
+async def test_clones_without_a_name_are_numbered(home: Home) -> None:
+    original = await home.audience("x" * 99)
+    named = [(await home.audiences.CloneAudience(pb.CloneAudienceRequest(audience_id=original.audience_id))).name for _ in range(3)]
+    assert named == [f"Copy of {'x' * 92}", f"Copy of {'x' * 90} 2", f"Copy of {'x' * 90} 3"]
+
+
+async def test_of_two_who_take_one_name_at_once_one_gets_it(home: Home) -> None:
+    answers = await asyncio.gather(*(home.audience("wanted") for _ in range(4)), return_exceptions=True)
+    assert [isinstance(answer, audience_pb2.Audience) for answer in answers].count(True) == 1
 
 
 async def test_a_deleted_audience_is_kept_and_is_final(service: Service, home: Home) -> None:

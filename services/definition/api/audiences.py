@@ -26,7 +26,9 @@ from ..domain.audiences import (
     edited,
     finished,
     judge_audience,
+    judge_name,
     judge_texts,
+    name_of_copy,
     restoring,
     revision_of,
     scheduled,
@@ -39,7 +41,7 @@ from ..domain.faults import Findings, Place
 from ..domain.lifecycle import Move
 from ..domain.listing import Position, SortKey, page_size_of, position_of, query_of, token_of
 from ..domain.schedules import judge_schedule
-from ..domain.texts import check_note
+from ..domain.texts import check_note, folded
 from ..domain.validation import judge
 from ..figures import FiguresOf
 from ..store import Store, Transaction
@@ -74,7 +76,8 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
             if (earlier := await tx.earlier(create)) is not None:
                 return audience_to_proto(await tx.audience(earlier))
             wanted = draft(edit_of(request.audience), account_id=tx.account_id, author=author(), now_ms=to_ms(now))
-            refuse(judge_audience(wanted, await tx.surroundings(account, wanted), now).faults)
+            verdict = judge_name(wanted, await tx.named(wanted.name)) + judge_audience(wanted, await tx.surroundings(account, wanted), now)
+            refuse(verdict.faults)
             audience = await tx.add_audience(finished(wanted))
             await tx.keep_revision(revision_of(audience, note=""))
             await tx.remember(create, audience.audience_id)
@@ -196,8 +199,12 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
             if (earlier := await tx.earlier(create)) is not None:
                 return audience_to_proto(await tx.audience(earlier))
             original = await tx.audience(request.audience_id)
-            wanted = cloned(original, name=request.name, author=author(), now_ms=now_ms)
-            refuse(judge_texts(wanted).faults)
+            name = request.name
+            if not name:
+                taken = await tx.names_like("Copy of ")
+                name = name_of_copy(original.name, lambda wanted: folded(wanted) in taken)
+            wanted = cloned(original, name=name, author=author(), now_ms=now_ms)
+            refuse((judge_name(wanted, await tx.named(wanted.name)) + judge_texts(wanted)).faults)
             clone = await tx.add_audience(wanted)
             await tx.keep_revision(revision_of(clone, note=f"Cloned from the audience {original.audience_id}."))
             await tx.remember(create, clone.audience_id)
@@ -264,11 +271,12 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
 async def _save_edit(tx: Transaction, account: Account, before: Audience, edit: Edit, *, note: str, now: datetime) -> Audience:
     """The audience after an edit, saved if it differs, with a revision if its meaning does."""
     asked = with_edit(before, edit)
+    named = judge_name(asked, await tx.named(asked.name, but=before.audience_id) if asked.name != before.name else [])
     if edit.touches_meaning:
-        refuse(judge_audience(asked, await tx.surroundings(account, asked), now).faults)
+        refuse((named + judge_audience(asked, await tx.surroundings(account, asked), now)).faults)
     else:
         # What was saved may have become wrong since, as when the look-back was shortened; that must not forbid a new name.
-        refuse(judge_texts(asked).faults)
+        refuse((named + judge_texts(asked)).faults)
     after = edited(before, asked, author=author(), now_ms=to_ms(now))
     if after is not before:
         await tx.save_audience(after)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from muster.definition.v1 import definition_pb2 as pb
 from services.chassis.errors import FailedPrecondition, NotFound
 
 from .canonical import same
-from .faults import Findings, Place, Verdict
+from .faults import Findings, Place, Reason, Verdict
 from .lifecycle import Move, State, moved
 from .node_ids import with_ids
 from .schedules import NO_SCHEDULE, Schedule, without
@@ -211,7 +211,7 @@ def cloned(audience: Audience, *, name: str, author: str, now_ms: int) -> Audien
     moved(audience.state, Move.CLONE, audience_id=audience.audience_id)
     return Audience(
         account_id=audience.account_id,
-        name=name or f"Copy of {audience.name}"[:NAME_MAX],
+        name=name,
         description=audience.description,
         workspace_ids=audience.workspace_ids,
         input_ids=audience.input_ids,
@@ -222,6 +222,16 @@ def cloned(audience: Audience, *, name: str, author: str, now_ms: int) -> Audien
         created_by=author,
         updated_by=author,
     )
+
+
+def name_of_copy(name: str, taken: Callable[[str], bool]) -> str:
+    """`Copy of <name>`, with a number behind it where that is taken, cut where it grows too long."""
+    wanted, number = f"Copy of {name}"[:NAME_MAX], 1
+    while taken(wanted):
+        number += 1
+        end = f" {number}"
+        wanted = f"{f'Copy of {name}'[: NAME_MAX - len(end)]}{end}"
+    return wanted
 
 
 def revision_of(audience: Audience, *, note: str) -> Revision:
@@ -251,6 +261,15 @@ def judge_texts(audience: Audience) -> Verdict:
     check_name(audience.external_name, place.at("external_name"), required=False)
     check_description(audience.description, place.at("description"))
     check_tags(audience.tags, place)
+    return findings.verdict()
+
+
+def judge_name(audience: Audience, others: Sequence[tuple[int, str]]) -> Verdict:
+    """Whether the name is free; `others` are the ids and names of audiences that have it, but for upper and lower case."""
+    findings = Findings()
+    for number, name in others[:1]:
+        mend = "Name this one otherwise, so that people can tell them apart."
+        Place(findings).at("name").fault(Reason.DUPLICATE_NAME, f"The audience {number} has the name {name!r} already. {mend}")
     return findings.verdict()
 
 

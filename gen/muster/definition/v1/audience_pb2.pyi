@@ -66,7 +66,7 @@ class Audience(_message.Message):
     SCHEDULE_FIELD_NUMBER: _builtins.int
     audience_id: _builtins.int
     name: _builtins.str
-    """At most 100 characters."""
+    """At most 100 characters; no other audience of the account has it, upper and lower case apart."""
     external_name: _builtins.str
     """What partners see. Empty: the name."""
     state: Global___AudienceState.ValueType
