@@ -21,6 +21,7 @@ from cli import (
     lifecycle,
     listing,
     person,
+    public_json,
     revisions,
     status,
     test,
@@ -45,7 +46,7 @@ app.command("dev")(dev.dev)
 app.command("demo")(demo.demo)
 app.command("status")(status.status)
 app.command("import")(importing.import_file)
-for commands in (listing, lifecycle, revisions, deleting):
+for commands in (listing, lifecycle, revisions, public_json, deleting):
     commands.add_to(audience.app)
 for group in (account, workspace, input, person, audience, test, integration, configuration, connection, deadletters, audit, token):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])

@@ -10,6 +10,7 @@ import grpc
 from google.protobuf.message import Message
 from muster.definition.v1.definition_service_pb2_grpc import AbTestServiceStub, AccountServiceStub, AudienceServiceStub
 from muster.definition.v1.language_service_pb2_grpc import LanguageServiceStub
+from muster.definition.v1.public_json_service_pb2_grpc import PublicJsonServiceStub
 from muster.evaluator.v1.evaluator_service_pb2_grpc import EvaluatorServiceStub
 from muster.forwarder.v1.forwarder_service_pb2_grpc import ConfigurationServiceStub, ConnectionServiceStub
 from muster.ingest.v1.ingest_service_pb2_grpc import IdentityServiceStub, IngestServiceStub, PrivacyServiceStub
@@ -76,6 +77,10 @@ class Muster:
     @property
     def language(self) -> LanguageServiceStub:
         return LanguageServiceStub(self._channel("definition"))
+
+    @property
+    def public_json(self) -> PublicJsonServiceStub:
+        return PublicJsonServiceStub(self._channel("definition"))
 
     @property
     def ingest(self) -> IngestServiceStub:

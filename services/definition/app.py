@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from muster.definition.v1 import definition_service_pb2_grpc as pb_grpc
 from muster.definition.v1 import language_service_pb2_grpc as language_grpc
+from muster.definition.v1 import public_json_service_pb2_grpc
 
 from services.chassis.app import App, run
 from services.chassis.audit import Audit
@@ -27,6 +28,7 @@ from .api.ab_tests import AbTestApi
 from .api.accounts import AccountApi
 from .api.audiences import AudienceApi
 from .api.language import LanguageApi
+from .api.public_json import PublicJsonApi
 from .figures import FiguresOf
 from .messages import ConnectionMessages
 from .schedules import Schedules
@@ -63,7 +65,13 @@ def add_parts(app: App, settings: DefinitionSettings, clock: Clock) -> GrpcServe
     )
     server.add(pb_grpc.add_AbTestServiceServicer_to_server, AbTestApi(store, relay, clock), f"{_PACKAGE}.AbTestService")
     server.add(language_grpc.add_LanguageServiceServicer_to_server, LanguageApi(store, clock), f"{_PACKAGE}.LanguageService")
+<<<<<<< HEAD
     add_audit(server, database, audit)
+=======
+    server.add(
+        public_json_service_pb2_grpc.add_PublicJsonServiceServicer_to_server, PublicJsonApi(store, clock), f"{_PACKAGE}.PublicJsonService"
+    )
+>>>>>>> bf27307 (feat(definition): audiences in the public JSON form, out and in)
     add_operations(server, bus, settings, clock)
     return server
 

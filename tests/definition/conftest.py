@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from muster.definition.v1 import account_pb2, audience_pb2, facts_pb2
+from muster.definition.v1 import account_pb2, audience_pb2, facts_pb2, public_json_service_pb2_grpc
 from muster.definition.v1 import definition_service_pb2 as pb
 from muster.definition.v1 import definition_service_pb2_grpc as pb_grpc
 from muster.definition.v1 import language_service_pb2_grpc as language_grpc
@@ -54,7 +54,11 @@ class Client:
         self.accounts = _Bound(pb_grpc.AccountServiceStub(to), metadata)
         self.audiences = _Bound(pb_grpc.AudienceServiceStub(to), metadata)
         self.language = _Bound(language_grpc.LanguageServiceStub(to), metadata)
+<<<<<<< HEAD
         self.audit = _Bound(audit_grpc.AuditServiceStub(to), metadata)
+=======
+        self.public_json = _Bound(public_json_service_pb2_grpc.PublicJsonServiceStub(to), metadata)
+>>>>>>> bf27307 (feat(definition): audiences in the public JSON form, out and in)
         self.ab_tests = _Bound(pb_grpc.AbTestServiceStub(to), metadata)
 
 
