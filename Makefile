@@ -35,9 +35,10 @@ lint: ## style, types, layers and contracts
 	@tools/setup dev
 	@tools/lint
 
-gen: ## make gen/ from protos/
+gen: ## make gen/ and docs/platform-api.openapi.yaml from protos/
 	@tools/setup dev
 	@tools/gen
+	@tools/openapi
 
 bench: ## measure, and write build/bench.json (ONLY=engine for a part)
 	@tools/setup dev

@@ -11,6 +11,8 @@ from services.chassis.operations import add_operations
 from services.chassis.server import GrpcServer
 from services.console.api import ConsoleApi
 from services.console.probe import Probe
+from services.console.rest.routes import routes
+from services.console.rest.transcoder import Transcoder
 from services.console.settings import ConsoleSettings
 from services.console.web import Web
 
@@ -28,7 +30,8 @@ async def build(app: App, settings: ConsoleSettings) -> None:
         "export": settings.export_address,
     }
     probe = app.add(Probe(addresses, wait_seconds=settings.probe_seconds))
-    web = app.add(Web(settings.http_host, settings.http_port, probe, clock))
+    platform = app.add(Transcoder(addresses))
+    web = app.add(Web(settings.http_host, settings.http_port, probe, clock, routes(platform)))
     server = app.add(GrpcServer(settings, clock))
     server.add(add_ConsoleServiceServicer_to_server, ConsoleApi(web, settings.public_url), "muster.console.v1.ConsoleService")
     add_operations(server, bus, settings, clock)

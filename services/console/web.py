@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from services.chassis import log as logs
 from services.chassis.clock import Clock
@@ -40,11 +40,12 @@ class _Server(uvicorn.Server):
 class Web:
     """Serves the pages from `start` to `stop`. A part of the app."""
 
-    def __init__(self, host: str, port: int, probe: Probe, clock: Clock) -> None:
+    def __init__(self, host: str, port: int, probe: Probe, clock: Clock, routes: Sequence[BaseRoute] = ()) -> None:
         self._host = host
         self._port = port
         self._probe = probe
         self._clock = clock
+        self._routes = list(routes)
         self._server: uvicorn.Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -55,7 +56,7 @@ class Web:
 
     async def start(self) -> None:
         """Listen. A port in use raises OSError."""
-        app = Starlette(routes=[Route("/", self._status), Route("/healthz", self._health)])
+        app = Starlette(routes=[Route("/", self._status), Route("/healthz", self._health), *self._routes])
         listener = socket.create_server((self._host, self._port))
         self._port = listener.getsockname()[1]
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2, server_header=False)

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from muster.definition.v1 import definition_pb2 as muster_dot_definition_dot_v1_dot_definition__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+muster/definition/v1/language_service.proto\x12\x14muster.definition.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%muster/definition/v1/definition.proto\"p\n\x19\x44\x65scribeDefinitionRequest\x12<\n\ndefinition\x18\x01 \x01(\x0b\x32 .muster.definition.v1.DefinitionB\x06\xbaH\x03\xc8\x01\x01\x12\x15\n\rworkspace_ids\x18\x02 \x03(\x03\"a\n\x1a\x44\x65scribeDefinitionResponse\x12\x10\n\x08sentence\x18\x01 \x01(\t\x12\x31\n\x07phrases\x18\x02 \x03(\x0b\x32 .muster.definition.v1.NodePhrase\"H\n\nNodePhrase\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x04 \x01(\r\"i\n\x16PrintDefinitionRequest\x12<\n\ndefinition\x18\x01 \x01(\x0b\x32 .muster.definition.v1.DefinitionB\x06\xbaH\x03\xc8\x01\x01\x12\x11\n\tmultiline\x18\x02 \x01(\x08\"\'\n\x17PrintDefinitionResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"P\n\x16ParseDefinitionRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rworkspace_ids\x18\x02 \x03(\x03\x12\x11\n\tinput_ids\x18\x03 \x03(\x03\"\x80\x01\n\x17ParseDefinitionResponse\x12\x34\n\ndefinition\x18\x01 \x01(\x0b\x32 .muster.definition.v1.Definition\x12/\n\x06\x66\x61ults\x18\x02 \x03(\x0b\x32\x1f.muster.definition.v1.TextFault\"b\n\tTextFault\x12\x0c\n\x04line\x18\x01 \x01(\r\x12\x0e\n\x06\x63olumn\x18\x02 \x01(\r\x12\x0e\n\x06length\x18\x03 \x01(\r\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x12\n\nsuggestion\x18\x05 \x01(\t\"\xbc\x01\n\x19\x43ompareDefinitionsRequest\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\x03\x12\x15\n\rfrom_revision\x18\x02 \x01(\x04\x12\x13\n\x0bto_revision\x18\x03 \x01(\x04\x12\x34\n\ndefinition\x18\x04 \x01(\x0b\x32 .muster.definition.v1.Definition\x12\x15\n\rworkspace_ids\x18\x05 \x03(\x03\x12\x11\n\tinput_ids\x18\x06 \x03(\x03\"a\n\x1a\x43ompareDefinitionsResponse\x12\x0c\n\x04same\x18\x01 \x01(\x08\x12\x35\n\x0b\x64ifferences\x18\x02 \x03(\x0b\x32 .muster.definition.v1.Difference\"~\n\nDifference\x12\x32\n\x04kind\x18\x01 \x01(\x0e\x32$.muster.definition.v1.DifferenceKind\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x05 \x01(\t*\xdd\x01\n\x0e\x44ifferenceKind\x12\x1f\n\x1b\x44IFFERENCE_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44IFFERENCE_KIND_ADDED\x10\x01\x12\x1b\n\x17\x44IFFERENCE_KIND_REMOVED\x10\x02\x12\x1b\n\x17\x44IFFERENCE_KIND_CHANGED\x10\x03\x12\x19\n\x15\x44IFFERENCE_KIND_MOVED\x10\x04\x12\x1e\n\x1a\x44IFFERENCE_KIND_WORKSPACES\x10\x05\x12\x1a\n\x16\x44IFFERENCE_KIND_INPUTS\x10\x06\x32\xe3\x03\n\x0fLanguageService\x12w\n\x12\x44\x65scribeDefinition\x12/.muster.definition.v1.DescribeDefinitionRequest\x1a\x30.muster.definition.v1.DescribeDefinitionResponse\x12n\n\x0fPrintDefinition\x12,.muster.definition.v1.PrintDefinitionRequest\x1a-.muster.definition.v1.PrintDefinitionResponse\x12w\n\x12\x43ompareDefinitions\x12/.muster.definition.v1.CompareDefinitionsRequest\x1a\x30.muster.definition.v1.CompareDefinitionsResponse\x12n\n\x0fParseDefinition\x12,.muster.definition.v1.ParseDefinitionRequest\x1a-.muster.definition.v1.ParseDefinitionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+muster/definition/v1/language_service.proto\x12\x14muster.definition.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a%muster/definition/v1/definition.proto\"p\n\x19\x44\x65scribeDefinitionRequest\x12<\n\ndefinition\x18\x01 \x01(\x0b\x32 .muster.definition.v1.DefinitionB\x06\xbaH\x03\xc8\x01\x01\x12\x15\n\rworkspace_ids\x18\x02 \x03(\x03\"a\n\x1a\x44\x65scribeDefinitionResponse\x12\x10\n\x08sentence\x18\x01 \x01(\t\x12\x31\n\x07phrases\x18\x02 \x03(\x0b\x32 .muster.definition.v1.NodePhrase\"H\n\nNodePhrase\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x04 \x01(\r\"i\n\x16PrintDefinitionRequest\x12<\n\ndefinition\x18\x01 \x01(\x0b\x32 .muster.definition.v1.DefinitionB\x06\xbaH\x03\xc8\x01\x01\x12\x11\n\tmultiline\x18\x02 \x01(\x08\"\'\n\x17PrintDefinitionResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"P\n\x16ParseDefinitionRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rworkspace_ids\x18\x02 \x03(\x03\x12\x11\n\tinput_ids\x18\x03 \x03(\x03\"\x80\x01\n\x17ParseDefinitionResponse\x12\x34\n\ndefinition\x18\x01 \x01(\x0b\x32 .muster.definition.v1.Definition\x12/\n\x06\x66\x61ults\x18\x02 \x03(\x0b\x32\x1f.muster.definition.v1.TextFault\"b\n\tTextFault\x12\x0c\n\x04line\x18\x01 \x01(\r\x12\x0e\n\x06\x63olumn\x18\x02 \x01(\r\x12\x0e\n\x06length\x18\x03 \x01(\r\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x12\n\nsuggestion\x18\x05 \x01(\t\"\xbc\x01\n\x19\x43ompareDefinitionsRequest\x12\x13\n\x0b\x61udience_id\x18\x01 \x01(\x03\x12\x15\n\rfrom_revision\x18\x02 \x01(\x04\x12\x13\n\x0bto_revision\x18\x03 \x01(\x04\x12\x34\n\ndefinition\x18\x04 \x01(\x0b\x32 .muster.definition.v1.Definition\x12\x15\n\rworkspace_ids\x18\x05 \x03(\x03\x12\x11\n\tinput_ids\x18\x06 \x03(\x03\"a\n\x1a\x43ompareDefinitionsResponse\x12\x0c\n\x04same\x18\x01 \x01(\x08\x12\x35\n\x0b\x64ifferences\x18\x02 \x03(\x0b\x32 .muster.definition.v1.Difference\"~\n\nDifference\x12\x32\n\x04kind\x18\x01 \x01(\x0e\x32$.muster.definition.v1.DifferenceKind\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x05 \x01(\t*\xdd\x01\n\x0e\x44ifferenceKind\x12\x1f\n\x1b\x44IFFERENCE_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44IFFERENCE_KIND_ADDED\x10\x01\x12\x1b\n\x17\x44IFFERENCE_KIND_REMOVED\x10\x02\x12\x1b\n\x17\x44IFFERENCE_KIND_CHANGED\x10\x03\x12\x19\n\x15\x44IFFERENCE_KIND_MOVED\x10\x04\x12\x1e\n\x1a\x44IFFERENCE_KIND_WORKSPACES\x10\x05\x12\x1a\n\x16\x44IFFERENCE_KIND_INPUTS\x10\x06\x32\x84\x05\n\x0fLanguageService\x12\xa0\x01\n\x12\x44\x65scribeDefinition\x12/.muster.definition.v1.DescribeDefinitionRequest\x1a\x30.muster.definition.v1.DescribeDefinitionResponse\"\'\x82\xd3\xe4\x93\x02!\"\x1c/api/v1/definitions:describe:\x01*\x12\x94\x01\n\x0fPrintDefinition\x12,.muster.definition.v1.PrintDefinitionRequest\x1a-.muster.definition.v1.PrintDefinitionResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/definitions:print:\x01*\x12\x9f\x01\n\x12\x43ompareDefinitions\x12/.muster.definition.v1.CompareDefinitionsRequest\x1a\x30.muster.definition.v1.CompareDefinitionsResponse\"&\x82\xd3\xe4\x93\x02 \"\x1b/api/v1/definitions:compare:\x01*\x12\x94\x01\n\x0fParseDefinition\x12,.muster.definition.v1.ParseDefinitionRequest\x1a-.muster.definition.v1.ParseDefinitionResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/definitions:parse:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,30 +38,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIBEDEFINITIONREQUEST'].fields_by_name['definition']._serialized_options = b'\272H\003\310\001\001'
   _globals['_PRINTDEFINITIONREQUEST'].fields_by_name['definition']._loaded_options = None
   _globals['_PRINTDEFINITIONREQUEST'].fields_by_name['definition']._serialized_options = b'\272H\003\310\001\001'
-  _globals['_DIFFERENCEKIND']._serialized_start=1304
-  _globals['_DIFFERENCEKIND']._serialized_end=1525
-  _globals['_DESCRIBEDEFINITIONREQUEST']._serialized_start=137
-  _globals['_DESCRIBEDEFINITIONREQUEST']._serialized_end=249
-  _globals['_DESCRIBEDEFINITIONRESPONSE']._serialized_start=251
-  _globals['_DESCRIBEDEFINITIONRESPONSE']._serialized_end=348
-  _globals['_NODEPHRASE']._serialized_start=350
-  _globals['_NODEPHRASE']._serialized_end=422
-  _globals['_PRINTDEFINITIONREQUEST']._serialized_start=424
-  _globals['_PRINTDEFINITIONREQUEST']._serialized_end=529
-  _globals['_PRINTDEFINITIONRESPONSE']._serialized_start=531
-  _globals['_PRINTDEFINITIONRESPONSE']._serialized_end=570
-  _globals['_PARSEDEFINITIONREQUEST']._serialized_start=572
-  _globals['_PARSEDEFINITIONREQUEST']._serialized_end=652
-  _globals['_PARSEDEFINITIONRESPONSE']._serialized_start=655
-  _globals['_PARSEDEFINITIONRESPONSE']._serialized_end=783
-  _globals['_TEXTFAULT']._serialized_start=785
-  _globals['_TEXTFAULT']._serialized_end=883
-  _globals['_COMPAREDEFINITIONSREQUEST']._serialized_start=886
-  _globals['_COMPAREDEFINITIONSREQUEST']._serialized_end=1074
-  _globals['_COMPAREDEFINITIONSRESPONSE']._serialized_start=1076
-  _globals['_COMPAREDEFINITIONSRESPONSE']._serialized_end=1173
-  _globals['_DIFFERENCE']._serialized_start=1175
-  _globals['_DIFFERENCE']._serialized_end=1301
-  _globals['_LANGUAGESERVICE']._serialized_start=1528
-  _globals['_LANGUAGESERVICE']._serialized_end=2011
+  _globals['_LANGUAGESERVICE'].methods_by_name['DescribeDefinition']._loaded_options = None
+  _globals['_LANGUAGESERVICE'].methods_by_name['DescribeDefinition']._serialized_options = b'\202\323\344\223\002!\"\034/api/v1/definitions:describe:\001*'
+  _globals['_LANGUAGESERVICE'].methods_by_name['PrintDefinition']._loaded_options = None
+  _globals['_LANGUAGESERVICE'].methods_by_name['PrintDefinition']._serialized_options = b'\202\323\344\223\002\036\"\031/api/v1/definitions:print:\001*'
+  _globals['_LANGUAGESERVICE'].methods_by_name['CompareDefinitions']._loaded_options = None
+  _globals['_LANGUAGESERVICE'].methods_by_name['CompareDefinitions']._serialized_options = b'\202\323\344\223\002 \"\033/api/v1/definitions:compare:\001*'
+  _globals['_LANGUAGESERVICE'].methods_by_name['ParseDefinition']._loaded_options = None
+  _globals['_LANGUAGESERVICE'].methods_by_name['ParseDefinition']._serialized_options = b'\202\323\344\223\002\036\"\031/api/v1/definitions:parse:\001*'
+  _globals['_DIFFERENCEKIND']._serialized_start=1334
+  _globals['_DIFFERENCEKIND']._serialized_end=1555
+  _globals['_DESCRIBEDEFINITIONREQUEST']._serialized_start=167
+  _globals['_DESCRIBEDEFINITIONREQUEST']._serialized_end=279
+  _globals['_DESCRIBEDEFINITIONRESPONSE']._serialized_start=281
+  _globals['_DESCRIBEDEFINITIONRESPONSE']._serialized_end=378
+  _globals['_NODEPHRASE']._serialized_start=380
+  _globals['_NODEPHRASE']._serialized_end=452
+  _globals['_PRINTDEFINITIONREQUEST']._serialized_start=454
+  _globals['_PRINTDEFINITIONREQUEST']._serialized_end=559
+  _globals['_PRINTDEFINITIONRESPONSE']._serialized_start=561
+  _globals['_PRINTDEFINITIONRESPONSE']._serialized_end=600
+  _globals['_PARSEDEFINITIONREQUEST']._serialized_start=602
+  _globals['_PARSEDEFINITIONREQUEST']._serialized_end=682
+  _globals['_PARSEDEFINITIONRESPONSE']._serialized_start=685
+  _globals['_PARSEDEFINITIONRESPONSE']._serialized_end=813
+  _globals['_TEXTFAULT']._serialized_start=815
+  _globals['_TEXTFAULT']._serialized_end=913
+  _globals['_COMPAREDEFINITIONSREQUEST']._serialized_start=916
+  _globals['_COMPAREDEFINITIONSREQUEST']._serialized_end=1104
+  _globals['_COMPAREDEFINITIONSRESPONSE']._serialized_start=1106
+  _globals['_COMPAREDEFINITIONSRESPONSE']._serialized_end=1203
+  _globals['_DIFFERENCE']._serialized_start=1205
+  _globals['_DIFFERENCE']._serialized_end=1331
+  _globals['_LANGUAGESERVICE']._serialized_start=1558
+  _globals['_LANGUAGESERVICE']._serialized_end=2202
 # @@protoc_insertion_point(module_scope)

@@ -22,33 +22,38 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from muster.definition.v1 import definition_pb2 as muster_dot_definition_dot_v1_dot_definition__pb2
 from muster.definition.v1 import definition_service_pb2 as muster_dot_definition_dot_v1_dot_definition__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.muster/definition/v1/public_json_service.proto\x12\x14muster.definition.v1\x1a%muster/definition/v1/definition.proto\x1a-muster/definition/v1/definition_service.proto\"\x89\x01\n\x17\x45xportPublicJsonRequest\x12\x36\n\ndefinition\x18\x01 \x01(\x0b\x32 .muster.definition.v1.DefinitionH\x00\x12\x15\n\x0b\x61udience_id\x18\x02 \x01(\x03H\x00\x12\x15\n\rworkspace_ids\x18\x03 \x03(\x03\x42\x08\n\x06source\"e\n\x18\x45xportPublicJsonResponse\x12\x11\n\tjson_text\x18\x01 \x01(\t\x12\x36\n\x06report\x18\x02 \x01(\x0b\x32&.muster.definition.v1.PublicJsonReport\"V\n\x17ImportPublicJsonRequest\x12\x11\n\tjson_text\x18\x01 \x01(\t\x12\x15\n\rworkspace_ids\x18\x02 \x03(\x03\x12\x11\n\tinput_ids\x18\x03 \x03(\x03\"\xf8\x01\n\x18ImportPublicJsonResponse\x12\x34\n\ndefinition\x18\x01 \x01(\x0b\x32 .muster.definition.v1.Definition\x12\x36\n\x06report\x18\x02 \x01(\x0b\x32&.muster.definition.v1.PublicJsonReport\x12\x35\n\x06\x66\x61ults\x18\x03 \x03(\x0b\x32%.muster.definition.v1.DefinitionFault\x12\x37\n\x08warnings\x18\x04 \x03(\x0b\x32%.muster.definition.v1.DefinitionFault\"[\n\x10PublicJsonReport\x12\x36\n\x07\x65ntries\x18\x01 \x03(\x0b\x32%.muster.definition.v1.PublicJsonEntry\x12\x0f\n\x07omitted\x18\x02 \x01(\r\"\xb8\x01\n\x0fPublicJsonEntry\x12\x38\n\x07outcome\x18\x01 \x01(\x0e\x32\'.muster.definition.v1.PublicJsonOutcome\x12\r\n\x05place\x18\x02 \x01(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x36\n\x06reason\x18\x05 \x01(\x0e\x32&.muster.definition.v1.PublicJsonReason*\x97\x01\n\x11PublicJsonOutcome\x12#\n\x1fPUBLIC_JSON_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19PUBLIC_JSON_OUTCOME_TAKEN\x10\x01\x12\x1d\n\x19PUBLIC_JSON_OUTCOME_NOTED\x10\x02\x12\x1f\n\x1bPUBLIC_JSON_OUTCOME_REFUSED\x10\x03*\xb0\x04\n\x10PublicJsonReason\x12\"\n\x1ePUBLIC_JSON_REASON_UNSPECIFIED\x10\x00\x12\x1f\n\x1bPUBLIC_JSON_REASON_NOT_JSON\x10\x01\x12 \n\x1cPUBLIC_JSON_REASON_TOO_LARGE\x10\x02\x12\x1f\n\x1bPUBLIC_JSON_REASON_TOO_DEEP\x10\x03\x12$\n PUBLIC_JSON_REASON_DUPLICATE_KEY\x10\x04\x12\"\n\x1ePUBLIC_JSON_REASON_UNKNOWN_KEY\x10\x05\x12\x1e\n\x1aPUBLIC_JSON_REASON_MISSING\x10\x06\x12!\n\x1dPUBLIC_JSON_REASON_WRONG_TYPE\x10\x07\x12\'\n#PUBLIC_JSON_REASON_UNKNOWN_OPERATOR\x10\x08\x12$\n PUBLIC_JSON_REASON_UNKNOWN_MODEL\x10\t\x12#\n\x1fPUBLIC_JSON_REASON_UNKNOWN_PATH\x10\n\x12$\n PUBLIC_JSON_REASON_UNKNOWN_VALUE\x10\x0b\x12$\n PUBLIC_JSON_REASON_NOT_SUPPORTED\x10\x0c\x12%\n!PUBLIC_JSON_REASON_NOT_EXPORTABLE\x10\r\x12 \n\x1cPUBLIC_JSON_REASON_REWRITTEN\x10\x0e\x32\xf9\x01\n\x11PublicJsonService\x12q\n\x10\x45xportPublicJson\x12-.muster.definition.v1.ExportPublicJsonRequest\x1a..muster.definition.v1.ExportPublicJsonResponse\x12q\n\x10ImportPublicJson\x12-.muster.definition.v1.ImportPublicJsonRequest\x1a..muster.definition.v1.ImportPublicJsonResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.muster/definition/v1/public_json_service.proto\x12\x14muster.definition.v1\x1a\x1cgoogle/api/annotations.proto\x1a%muster/definition/v1/definition.proto\x1a-muster/definition/v1/definition_service.proto\"\x89\x01\n\x17\x45xportPublicJsonRequest\x12\x36\n\ndefinition\x18\x01 \x01(\x0b\x32 .muster.definition.v1.DefinitionH\x00\x12\x15\n\x0b\x61udience_id\x18\x02 \x01(\x03H\x00\x12\x15\n\rworkspace_ids\x18\x03 \x03(\x03\x42\x08\n\x06source\"e\n\x18\x45xportPublicJsonResponse\x12\x11\n\tjson_text\x18\x01 \x01(\t\x12\x36\n\x06report\x18\x02 \x01(\x0b\x32&.muster.definition.v1.PublicJsonReport\"V\n\x17ImportPublicJsonRequest\x12\x11\n\tjson_text\x18\x01 \x01(\t\x12\x15\n\rworkspace_ids\x18\x02 \x03(\x03\x12\x11\n\tinput_ids\x18\x03 \x03(\x03\"\xf8\x01\n\x18ImportPublicJsonResponse\x12\x34\n\ndefinition\x18\x01 \x01(\x0b\x32 .muster.definition.v1.Definition\x12\x36\n\x06report\x18\x02 \x01(\x0b\x32&.muster.definition.v1.PublicJsonReport\x12\x35\n\x06\x66\x61ults\x18\x03 \x03(\x0b\x32%.muster.definition.v1.DefinitionFault\x12\x37\n\x08warnings\x18\x04 \x03(\x0b\x32%.muster.definition.v1.DefinitionFault\"[\n\x10PublicJsonReport\x12\x36\n\x07\x65ntries\x18\x01 \x03(\x0b\x32%.muster.definition.v1.PublicJsonEntry\x12\x0f\n\x07omitted\x18\x02 \x01(\r\"\xb8\x01\n\x0fPublicJsonEntry\x12\x38\n\x07outcome\x18\x01 \x01(\x0e\x32\'.muster.definition.v1.PublicJsonOutcome\x12\r\n\x05place\x18\x02 \x01(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x36\n\x06reason\x18\x05 \x01(\x0e\x32&.muster.definition.v1.PublicJsonReason*\x97\x01\n\x11PublicJsonOutcome\x12#\n\x1fPUBLIC_JSON_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19PUBLIC_JSON_OUTCOME_TAKEN\x10\x01\x12\x1d\n\x19PUBLIC_JSON_OUTCOME_NOTED\x10\x02\x12\x1f\n\x1bPUBLIC_JSON_OUTCOME_REFUSED\x10\x03*\xb0\x04\n\x10PublicJsonReason\x12\"\n\x1ePUBLIC_JSON_REASON_UNSPECIFIED\x10\x00\x12\x1f\n\x1bPUBLIC_JSON_REASON_NOT_JSON\x10\x01\x12 \n\x1cPUBLIC_JSON_REASON_TOO_LARGE\x10\x02\x12\x1f\n\x1bPUBLIC_JSON_REASON_TOO_DEEP\x10\x03\x12$\n PUBLIC_JSON_REASON_DUPLICATE_KEY\x10\x04\x12\"\n\x1ePUBLIC_JSON_REASON_UNKNOWN_KEY\x10\x05\x12\x1e\n\x1aPUBLIC_JSON_REASON_MISSING\x10\x06\x12!\n\x1dPUBLIC_JSON_REASON_WRONG_TYPE\x10\x07\x12\'\n#PUBLIC_JSON_REASON_UNKNOWN_OPERATOR\x10\x08\x12$\n PUBLIC_JSON_REASON_UNKNOWN_MODEL\x10\t\x12#\n\x1fPUBLIC_JSON_REASON_UNKNOWN_PATH\x10\n\x12$\n PUBLIC_JSON_REASON_UNKNOWN_VALUE\x10\x0b\x12$\n PUBLIC_JSON_REASON_NOT_SUPPORTED\x10\x0c\x12%\n!PUBLIC_JSON_REASON_NOT_EXPORTABLE\x10\r\x12 \n\x1cPUBLIC_JSON_REASON_REWRITTEN\x10\x0e\x32\xc9\x02\n\x11PublicJsonService\x12\x98\x01\n\x10\x45xportPublicJson\x12-.muster.definition.v1.ExportPublicJsonRequest\x1a..muster.definition.v1.ExportPublicJsonResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1a/api/v1/definitions:export:\x01*\x12\x98\x01\n\x10ImportPublicJson\x12-.muster.definition.v1.ImportPublicJsonRequest\x1a..muster.definition.v1.ImportPublicJsonResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1a/api/v1/definitions:import:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'muster.definition.v1.public_json_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PUBLICJSONOUTCOME']._serialized_start=1021
-  _globals['_PUBLICJSONOUTCOME']._serialized_end=1172
-  _globals['_PUBLICJSONREASON']._serialized_start=1175
-  _globals['_PUBLICJSONREASON']._serialized_end=1735
-  _globals['_EXPORTPUBLICJSONREQUEST']._serialized_start=159
-  _globals['_EXPORTPUBLICJSONREQUEST']._serialized_end=296
-  _globals['_EXPORTPUBLICJSONRESPONSE']._serialized_start=298
-  _globals['_EXPORTPUBLICJSONRESPONSE']._serialized_end=399
-  _globals['_IMPORTPUBLICJSONREQUEST']._serialized_start=401
-  _globals['_IMPORTPUBLICJSONREQUEST']._serialized_end=487
-  _globals['_IMPORTPUBLICJSONRESPONSE']._serialized_start=490
-  _globals['_IMPORTPUBLICJSONRESPONSE']._serialized_end=738
-  _globals['_PUBLICJSONREPORT']._serialized_start=740
-  _globals['_PUBLICJSONREPORT']._serialized_end=831
-  _globals['_PUBLICJSONENTRY']._serialized_start=834
-  _globals['_PUBLICJSONENTRY']._serialized_end=1018
-  _globals['_PUBLICJSONSERVICE']._serialized_start=1738
-  _globals['_PUBLICJSONSERVICE']._serialized_end=1987
+  _globals['_PUBLICJSONSERVICE'].methods_by_name['ExportPublicJson']._loaded_options = None
+  _globals['_PUBLICJSONSERVICE'].methods_by_name['ExportPublicJson']._serialized_options = b'\202\323\344\223\002\037\"\032/api/v1/definitions:export:\001*'
+  _globals['_PUBLICJSONSERVICE'].methods_by_name['ImportPublicJson']._loaded_options = None
+  _globals['_PUBLICJSONSERVICE'].methods_by_name['ImportPublicJson']._serialized_options = b'\202\323\344\223\002\037\"\032/api/v1/definitions:import:\001*'
+  _globals['_PUBLICJSONOUTCOME']._serialized_start=1051
+  _globals['_PUBLICJSONOUTCOME']._serialized_end=1202
+  _globals['_PUBLICJSONREASON']._serialized_start=1205
+  _globals['_PUBLICJSONREASON']._serialized_end=1765
+  _globals['_EXPORTPUBLICJSONREQUEST']._serialized_start=189
+  _globals['_EXPORTPUBLICJSONREQUEST']._serialized_end=326
+  _globals['_EXPORTPUBLICJSONRESPONSE']._serialized_start=328
+  _globals['_EXPORTPUBLICJSONRESPONSE']._serialized_end=429
+  _globals['_IMPORTPUBLICJSONREQUEST']._serialized_start=431
+  _globals['_IMPORTPUBLICJSONREQUEST']._serialized_end=517
+  _globals['_IMPORTPUBLICJSONRESPONSE']._serialized_start=520
+  _globals['_IMPORTPUBLICJSONRESPONSE']._serialized_end=768
+  _globals['_PUBLICJSONREPORT']._serialized_start=770
+  _globals['_PUBLICJSONREPORT']._serialized_end=861
+  _globals['_PUBLICJSONENTRY']._serialized_start=864
+  _globals['_PUBLICJSONENTRY']._serialized_end=1048
+  _globals['_PUBLICJSONSERVICE']._serialized_start=1768
+  _globals['_PUBLICJSONSERVICE']._serialized_end=2097
 # @@protoc_insertion_point(module_scope)
