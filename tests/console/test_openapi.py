@@ -18,7 +18,7 @@ from services.console.rest import openapi
 from services.console.rest.rules import Rule, rules_of
 from tests.console.conftest import Account
 
-EXAMPLES = int(os.environ.get("MUSTER_OPENAPI_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("MUSTER_OPENAPI_EXAMPLES", "3"))
 # A stream of changes has no end.
 RULES = {rule.method.name: rule for rule in rules_of() if not rule.method.server_streaming}
 _CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)

@@ -25,7 +25,7 @@ PAGE = f"""<!doctype html>
 <body>
 <h1>Muster platform API</h1>
 <p id="about">The document is <a href="openapi.json">openapi.json</a>.</p>
-<label>Token of an account <input id="token" type="password" autocomplete="off" placeholder="muster token prints one"></label>
+<label>Token of an account <input id="token" type="password" autocomplete="off" placeholder="muster token mint prints one"></label>
 <main id="operations"><p>Reading the document&hellip;</p></main>
 <noscript><p>This page needs JavaScript; <a href="openapi.json">openapi.json</a> says the same.</p></noscript>
 <script src="docs.js"></script>
@@ -40,23 +40,26 @@ const made = (tag, fields = {}, ...inside) => {
   return element;
 };
 
-const example = (schema, document_, depth = 0) => {
-  if (schema.$ref) schema = document_.components.schemas[schema.$ref.split('/').pop()];
-  if (schema.enum) return schema.enum[1] ?? schema.enum[0];
-  if (schema.type === 'object') {
-    if (depth > 1 || !schema.properties) return {};
-    const fields = Object.entries(schema.properties).filter(([name]) => !/etag|_time_ms$|_by$/.test(name));
-    return Object.fromEntries(fields.map(([name, inner]) => [name, example(inner, document_, depth + 1)]));
-  }
-  return {array: [], integer: 0, number: 0, boolean: false}[schema.type] ?? '';
+const named = (schema, document_) => document_.components.schemas[schema.$ref.split('/').pop()];
+
+const kind = schema => {
+  if (schema.$ref) return schema.$ref.split('/').pop();
+  return schema.type === 'array' ? `list of ${kind(schema.items)}` : schema.format ?? schema.type;
 };
 
+const fieldsOf = (schema, document_) => made('ul', {}, ...Object.entries(named(schema, document_).properties).map(([name, inner]) =>
+  made('li', {}, made('code', {textContent: name}), ` ${kind(inner)}`, made('small', {textContent: ` ${inner.description ?? ''}`}))));
+
 const shownAnswer = async (response, answer) => {
-  const text = await response.text();
-  let shown = text;
-  try { shown = JSON.stringify(JSON.parse(text), null, 2); } catch { /* lines of a stream stay as they are */ }
-  const kind = response.ok ? 'good' : 'bad';
-  answer.replaceChildren(made('span', {className: kind}, `${response.status} ${response.statusText}`), `\\n${shown}`);
+  const title = made('span', {className: response.ok ? 'good' : 'bad'}, `${response.status} ${response.statusText}`);
+  answer.replaceChildren(title, '\\n');
+  if (response.headers.get('content-type') === 'application/json') {
+    answer.append(JSON.stringify(await response.json(), null, 2));
+    return;
+  }
+  // A stream is shown as it comes.
+  const lines = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let part = await lines.read(); !part.done; part = await lines.read()) answer.append(part.value);
 };
 
 const operation = (path, verb, of, document_) => {
@@ -65,7 +68,7 @@ const operation = (path, verb, of, document_) => {
     return {parameter, input, label: made('label', {}, `${parameter.name} (${parameter.in})`, input)};
   });
   const schema = of.requestBody?.content['application/json'].schema;
-  const body = schema && made('textarea', {value: JSON.stringify(example(schema, document_), null, 2), spellcheck: false});
+  const body = schema && made('textarea', {value: '{\\n}', spellcheck: false});
   const answer = made('pre', {hidden: true});
   const send = made('button', {textContent: 'Send'});
   send.addEventListener('click', async () => {
@@ -93,7 +96,8 @@ const operation = (path, verb, of, document_) => {
   });
   const title = made('summary', {}, made('code', {textContent: verb.toUpperCase()}), made('code', {textContent: path}));
   const words = made('p', {textContent: of.description ?? ''});
-  return made('details', {}, title, words, ...fields.map(field => field.label), ...(body ? [body] : []), send, answer);
+  const filled = body ? [fieldsOf(schema, document_), body] : [];
+  return made('details', {}, title, words, ...fields.map(field => field.label), ...filled, send, answer);
 };
 
 const show = document_ => {

@@ -90,7 +90,9 @@ def document(comments: Comments) -> dict[str, Any]:
         "tags": [{"name": _tag(service.name), "description": comments.get(service.full_name, "")} for service in services],
         "paths": paths,
         "components": {
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "A token of an account: `muster token`."}},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "A token of an account: `muster token mint`."}
+            },
             "schemas": {"Error": _ERROR, **dict(sorted(schemas.made.items()))},
         },
     }
