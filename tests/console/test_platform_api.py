@@ -73,6 +73,8 @@ async def test_an_audience_lives_its_life_over_http(account: Account) -> None:
     listed = account.done("GET", "/audiences", params={"tags": ["vip"], "states": "AUDIENCE_STATE_DRAFT", "order_by": "name asc"})
     assert [one["audience_id"] for one in listed["audiences"]] == [number]
     assert account.done("GET", "/audiences", params={"tags": ["vip", "other"]})["audiences"] == []
+    assert [row["name"] for row in account.done("GET", "/audience-rows", params={"tested": "FILTER_NO"})["rows"]] == ["New"]
+    assert account.done("GET", f"{path}/uses", params={"cascade": "true"})["audiences"] == []
     edited = account("PATCH", path, {"name": "Newer"}, headers={"if-match": made.headers["etag"]}, params={"note": "why"})
     assert edited.json()["name"] == "Newer"
     cleared = account("PATCH", path, {"etag": edited.json()["etag"]}, params={"update_mask": "tags,description"}).json()
@@ -82,6 +84,8 @@ async def test_an_audience_lives_its_life_over_http(account: Account) -> None:
     assert changed["revision"] == "2"
     revisions = account.done("GET", f"{path}/revisions")["revisions"]
     assert [revision["revision"] for revision in revisions] == ["2", "1"]
+    compared = account.done("POST", f"{path}/revisions:compare", {"from_revision": "1", "to_revision": 2})
+    assert (compared["same"], bool(compared["differences"])) == (False, True)
     restored = account.done("POST", f"{path}/revisions/1:restore", {"etag": changed["etag"]})
     assert restored["revision"] == "3"
     assert account.done("POST", f"{path}:activate")["state"] == "AUDIENCE_STATE_ACTIVE"
@@ -129,6 +133,10 @@ async def test_definitions_are_judged_estimated_and_carried(account: Account) ->
         return answer.status_code == 200 and answer.json()["size"] == "0"
 
     await eventually(estimated)
+    described = account.done("POST", "/definitions:describe", {"definition": tree, "workspace_ids": [workspace]})
+    assert described["phrases"][0]["node_id"] == "n"
+    text = account.done("POST", "/definitions:print", {"definition": tree})["text"]
+    assert "everyone" in account.done("POST", "/definitions:parse", {"text": text})["definition"]["root"]
     out = account.done("POST", "/definitions:export", {"definition": tree})
     back = account.done("POST", "/definitions:import", {"json_text": out["json_text"], "workspace_ids": [workspace]})
     assert "everyone" in back["definition"]["root"]
@@ -212,11 +220,13 @@ def test_another_account_s_things_are_as_those_that_are_not_there(platform: Plat
         *[("POST", f"/audiences/#:{verb}", audience, {}) for verb in ("activate", "deactivate", "archive", "unarchive", "clone")],
         ("GET", "/audiences/#/revisions", audience, None),
         ("POST", "/audiences/#/revisions/1:restore", audience, {}),
+        ("POST", "/audiences/#/revisions:compare", audience, {}),
         ("GET", "/audiences/#/statistics", audience, None),
         ("GET", "/audiences/#/history?step=HISTORY_STEP_DAY", audience, None),
         ("GET", "/audiences/#/members", audience, None),
         ("GET", "/audiences/#/members/1:explain", audience, None),
         ("GET", "/audiences/#/ab-test", audience, None),
+        ("GET", "/audiences/#/uses", audience, None),
         ("POST", "/definitions:export", audience, {"audience_id": "#"}),
         ("GET", "/configurations/#", configuration, None),
         ("PATCH", "/configurations/#", configuration, {"name": "Mine", "etag": "1"}),
