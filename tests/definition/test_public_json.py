@@ -424,6 +424,14 @@ def test_a_month_is_thirty_days_and_null_is_missing_and_the_report_says_so() -> 
         (Outcome.NOTED, "/audience/expressions/0/right/date/relative/unit"),
         (Outcome.TAKEN, "/audience"),
     ]
+    due = {"model": "events", "path": "attributes.due"}
+    lately = both(says("greater_than_equal", relative(-2, "month"), due), says("less_than_equal", relative(0), due))
+    tree, report = read(says("equals", 0, count(both(PURCHASES, lately))))
+    assert tree is not None
+    assert tree.root.criterion.event.match.where[0].test.date.when == last(60)
+    assert [entry.place for entry in report.entries if entry.outcome is Outcome.NOTED] == [
+        "/audience/left/condition/expressions/1/expressions/0/right/date/relative/unit"
+    ]
     tree, report = read({"operator": "null", "operand": PLAN})
     assert tree is not None
     assert same(tree, (), definition(attribute("plan", presence("NOT_EXISTS"))), ())

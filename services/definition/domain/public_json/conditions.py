@@ -124,12 +124,15 @@ class _Reading:
         if any(part["left"] != left for part in parts) or left == {"model": EVENTS, "path": TIMESTAMP}:
             return None
         tried = Report()
-        rights = [right_of(str(part["operator"]), part["right"], place, tried) for part in parts]
+        rights = [right_of(str(part["operator"]), part["right"], pointer(place, i, "right"), tried) for i, part in enumerate(parts)]
         saying = Saying(operator, tuple((str(part["operator"]), right) for part, right in zip(parts, rights, strict=True)))
         if not tried.complete:
             return None
         inputs = left == {"model": EVENTS, "path": INPUT} and operator == "or"
-        return (left, saying) if inputs or asked_of(saying) is not None else None
+        if not inputs and asked_of(saying) is None:
+            return None
+        self.report.take(tried)
+        return left, saying
 
     def _asked(self, left: Json, saying: Saying, left_place: str, place: str) -> None:
         """What is asked of the events, by the path."""
