@@ -330,6 +330,11 @@ def test_what_lies_too_deep_is_refused(account: Account) -> None:
     assert details(fault(account("POST", "/definitions:validate", {"definition": {"root": root}}), 400))[0][1] == "TOO_DEEP"
 
 
+def test_of_very_many_faults_the_first_are_told(account: Account) -> None:
+    body = fault(account("POST", "/audiences", {f"unknown_{number}": 1 for number in range(50_000)}), 400)
+    assert len(body["details"]) == 100
+
+
 def test_etags_and_keys_of_idempotency_are_headers_too(account: Account) -> None:
     audience = account.audience()
     path, stale = f"/audiences/{audience['audience_id']}", {"if-match": '"999"'}

@@ -484,7 +484,7 @@ def test_a_text_of_a_megabyte_is_read() -> None:
     assert len(report.entries) == 1
 
 
-def test_of_very_many_entries_the_rest_is_counted() -> None:
+def test_of_very_many_faults_the_first_are_told() -> None:
     _, report = read(both(*[says("equalz", 1)] * 1_500))
     assert (len(report.entries), report.omitted) == (ENTRIES_MAX, 500)
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from .faults import Findings, nearest, shown
+from .faults import VIOLATIONS_MAX, Findings, nearest, shown
 
 # protobuf's reader goes no deeper.
 DEPTH_MAX = 90
@@ -65,11 +65,13 @@ def check(value: Any, message: Descriptor, findings: Findings, path: str = "", d
     if not isinstance(value, dict):
         findings.add(path, "WRONG_TYPE", f"An object is needed, not {kind_of(value)}.")
         return
-    for key in getattr(value, "keys_repeated", ()):
+    for key in getattr(value, "keys_repeated", ())[:VIOLATIONS_MAX]:
         findings.add(_below(path, key), "DUPLICATE_KEY", "The key comes twice in its object; keep one.")
     known = {name: field for field in message.fields for name in (field.name, field.json_name)}
     chosen: dict[str, str] = {}
     for key, inner in value.items():
+        if findings.full:
+            return
         field = known.get(key)
         if field is None:
             told = f"There is no field {shown(key)} in {message.name}.{nearest(key, message.fields_by_name)}"
@@ -95,6 +97,8 @@ def _field(value: Any, field: FieldDescriptor, findings: Findings, path: str, de
             findings.add(path, "WRONG_TYPE", f"An object is needed, not {kind_of(value)}.")
             return
         for key, inner in value.items():
+            if findings.full:
+                return
             if not _is_text(key):
                 findings.add(path, "WRONG_TYPE", "A key holds half of a surrogate pair, which is no character; remove it.")
             _one(inner, of.fields_by_name["value"], findings, f'{path}["{_printable(key)}"]', depth)
@@ -103,6 +107,8 @@ def _field(value: Any, field: FieldDescriptor, findings: Findings, path: str, de
             findings.add(path, "WRONG_TYPE", f"A list is needed, not {kind_of(value)}.")
             return
         for index, inner in enumerate(value):
+            if findings.full:
+                return
             _one(inner, field, findings, f"{path}[{index}]", depth)
     else:
         _one(value, field, findings, path, depth)

@@ -10,6 +10,7 @@ import grpc
 
 from services.chassis.errors import FieldViolation, RpcFailure
 
+VIOLATIONS_MAX = 100
 _SHOWN_MAX = 80
 _FEW = 12
 
@@ -19,6 +20,11 @@ class Findings:
     """Where the readers of a request write what they find."""
 
     violations: list[FieldViolation] = field(default_factory=list)
+
+    @property
+    def full(self) -> bool:
+        """Whether looking further tells nobody more."""
+        return len(self.violations) >= VIOLATIONS_MAX
 
     def add(self, path: str, reason: str, description: str) -> None:
         self.violations.append(FieldViolation(path, description, reason))

@@ -32,6 +32,7 @@ from .templates import BadPath
 log = logs.get(__name__)
 
 BODY_MAX_BYTES = 8 * 1024 * 1024
+_LONG_BYTES = 64 * 1024
 LINES = "application/x-ndjson"
 _PASSED_ON = ("authorization", "traceparent")
 
@@ -67,7 +68,9 @@ class Transcoder:
         rule, variables = self._rule(request)
         headers = {name.lower(): value for name, value in request.headers.items()}
         body = await _body(request, rule)
-        message = message_of(rule, variables, request.scope["query_string"].decode("latin-1"), headers, body)
+        given = (rule, variables, request.scope["query_string"].decode("latin-1"), headers, body)
+        # A long body is read aside, so that the other requests go on.
+        message = await asyncio.to_thread(message_of, *given) if len(body) > _LONG_BYTES else message_of(*given)
         metadata = _metadata(headers)
         if rule.method.server_streaming:
             return await self._stream(rule, message, metadata)
@@ -75,7 +78,7 @@ class Transcoder:
             said = await self._call(rule)(message, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             return answers.failed(_failure(error, rule), conditional=IF_MATCH in headers)
-        return answers.answer(said)
+        return await asyncio.to_thread(answers.answer, said) if said.ByteSize() > _LONG_BYTES else answers.answer(said)
 
     def _rule(self, request: Request) -> tuple[Rule, Mapping[str, str]]:
         raw = request.scope.get("raw_path") or request.scope["path"].encode()

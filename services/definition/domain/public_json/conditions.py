@@ -40,6 +40,8 @@ class Events:
 
 def events_of(value: Json, place: str, report: Report, *, steps: bool = False) -> Events | None:
     """The events of a condition; None where something was refused. `steps`: it is the condition of a step of a sequence."""
+    if report.full:
+        return None
     own = Report()
     reading = _Reading(own, steps)
     reading.read(value, place, top=True)
@@ -73,6 +75,9 @@ class _Reading:
         self._times: list[tuple[str, Any]] = []
 
     def read(self, value: Json, place: str, *, top: bool = False) -> None:
+        if self.report.full:
+            self.report.omitted += 1
+            return
         operator = operator_of(value, place, self.report, (*COMPARISONS, *LOGIC, *sorted(PRESENCE_WORDS)))
         if operator is None:
             return

@@ -58,6 +58,9 @@ class _Import:
 
     def expression(self, value: Json, place: str, depth: int) -> pb.Node | None:
         """The node that an expression says; None when something of it was refused."""
+        if self._report.full:
+            self._report.omitted += 1
+            return None
         if depth > DEPTH_MAX:
             self._report.refused(place, Why.TOO_DEEP, f"The expression lies deeper than {DEPTH_MAX} levels; flatten the groups.")
             return None
@@ -194,6 +197,9 @@ class _Import:
         return criterion(sequence=sequence)
 
     def _step(self, step: Json, place: str) -> Events | None:
+        if self._report.full:
+            self._report.omitted += 1
+            return None
         if not has_keys(step, place, self._report, ("alias", "operand"), ("condition",)):
             return None
         if not isinstance(step["alias"], str):

@@ -46,6 +46,8 @@ UNREACHABLE = {
     "not": "use the `not_` form of the comparison",
 }
 _UNITS = (*UNIT_BY_WORD, "month", "quarter", "year")
+# Of the unknown keys of one object so many are told.
+_TOLD_MAX = 100
 _KINDS = {dict: "an object", list: "a list", str: "a text", Number: "a number", bool: "true or false", type(None): "null"}
 
 
@@ -61,8 +63,9 @@ def has_keys(value: Json, place: str, report: Report, needed: Sequence[str], mor
         return False
     known = (*needed, *more)
     unknown = [key for key in value if key not in known]
-    for key in unknown:
+    for key in unknown[:_TOLD_MAX]:
         report.refused(pointer(place, key), Why.UNKNOWN_KEY, f"The key {shown(key)} is not known here.{nearest(key, known)}")
+    report.omitted += max(0, len(unknown) - _TOLD_MAX)
     missing = [key for key in needed if key not in value]
     for key in missing:
         report.refused(place, Why.MISSING, f"The key `{key}` is missing; add it.")

@@ -81,6 +81,11 @@ class Report:
         self.omitted += other.omitted
 
     @property
+    def full(self) -> bool:
+        """Whether so much was refused that looking further tells nobody more."""
+        return self._counts[Outcome.REFUSED] >= ENTRIES_MAX
+
+    @property
     def complete(self) -> bool:
         """Whether nothing was refused."""
         return not self._counts[Outcome.REFUSED]
