@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc
 import httpx2
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
+from grpc_status import rpc_status
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from muster.definition.v1 import definition_service_pb2 as pb
+from muster.evaluator.v1 import evaluator_service_pb2 as evaluator_pb
 from starlette.applications import Starlette
 
+from services.chassis.clock import SystemClock
+from services.chassis.errors import DeadlineExceeded, to_status
+from services.console.probe import Probe
 from services.console.rest import answers, bodies
 from services.console.rest.faults import Findings, Refusal
 from services.console.rest.requests import message_of
@@ -19,6 +29,7 @@ from services.console.rest.routes import routes
 from services.console.rest.rules import Rule, rules_of
 from services.console.rest.templates import BadPath, BadTemplate, template_of
 from services.console.rest.transcoder import Transcoder
+from services.console.web import Web
 
 RULES = {rule.method.name: rule for rule in rules_of()}
 
@@ -140,6 +151,67 @@ def _fault(rule: Rule, body: bytes) -> Refusal | None:
     except Refusal as fault:
         return fault
     return None
+
+
+class _Evaluator:
+    """Says something once, and then fails or waits."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self._fails = fails
+        self.left = asyncio.Event()
+
+    async def watch(self, request: object, context: Any) -> AsyncIterator[evaluator_pb.WatchAudiencesResponse]:
+        try:
+            yield evaluator_pb.WatchAudiencesResponse()
+            if self._fails:
+                await context.abort_with_status(rpc_status.to_status(to_status(DeadlineExceeded("Too long."))))
+            await asyncio.sleep(60)
+        finally:
+            self.left.set()
+
+
+@asynccontextmanager
+async def _served(evaluator: _Evaluator) -> AsyncIterator[httpx2.AsyncClient]:
+    """The platform API in front of an evaluator, by HTTP."""
+    server = grpc.aio.server()
+    watch = grpc.unary_stream_rpc_method_handler(
+        evaluator.watch,
+        request_deserializer=evaluator_pb.WatchAudiencesRequest.FromString,
+        response_serializer=evaluator_pb.WatchAudiencesResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("muster.evaluator.v1.EvaluatorService", {"WatchAudiences": watch}),)
+    )
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    platform = Transcoder(dict.fromkeys(("definition", "evaluator", "forwarder"), address))
+    web = Web("127.0.0.1", 0, Probe({}, wait_seconds=1), SystemClock(), routes(platform))
+    await platform.start()
+    await web.start()
+    async with httpx2.AsyncClient(base_url=web.url, trust_env=False) as client:
+        yield client
+    await web.stop()
+    await platform.stop()
+    await server.stop(None)
+
+
+async def test_a_stream_that_fails_ends_with_a_line_that_says_so() -> None:
+    async with _served(_Evaluator(fails=True)) as client:
+        answer = await client.get("/api/v1/statistics:watch")
+    first, last = [json.loads(line) for line in answer.text.splitlines()]
+    assert answer.status_code == 200
+    assert first == {"statistics": []}
+    assert (last["error"]["code"], last["error"]["message"]) == ("DEADLINE_EXCEEDED", "Too long.")
+
+
+async def test_whoever_leaves_a_stream_ends_the_call() -> None:
+    evaluator = _Evaluator(fails=False)
+    async with _served(evaluator) as client:
+        async with client.stream("GET", "/api/v1/statistics:watch") as answer:
+            assert await anext(answer.aiter_lines()) == '{"statistics":[]}'
+            assert not evaluator.left.is_set()
+        async with asyncio.timeout(10):
+            await evaluator.left.wait()
 
 
 async def test_a_service_that_is_away_is_503_and_its_address_is_not_told() -> None:
