@@ -65,13 +65,10 @@ def add_parts(app: App, settings: DefinitionSettings, clock: Clock) -> GrpcServe
     )
     server.add(pb_grpc.add_AbTestServiceServicer_to_server, AbTestApi(store, relay, clock), f"{_PACKAGE}.AbTestService")
     server.add(language_grpc.add_LanguageServiceServicer_to_server, LanguageApi(store, clock), f"{_PACKAGE}.LanguageService")
-<<<<<<< HEAD
     add_audit(server, database, audit)
-=======
     server.add(
         public_json_service_pb2_grpc.add_PublicJsonServiceServicer_to_server, PublicJsonApi(store, clock), f"{_PACKAGE}.PublicJsonService"
     )
->>>>>>> bf27307 (feat(definition): audiences in the public JSON form, out and in)
     add_operations(server, bus, settings, clock)
     return server
 

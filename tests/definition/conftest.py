@@ -54,11 +54,8 @@ class Client:
         self.accounts = _Bound(pb_grpc.AccountServiceStub(to), metadata)
         self.audiences = _Bound(pb_grpc.AudienceServiceStub(to), metadata)
         self.language = _Bound(language_grpc.LanguageServiceStub(to), metadata)
-<<<<<<< HEAD
         self.audit = _Bound(audit_grpc.AuditServiceStub(to), metadata)
-=======
         self.public_json = _Bound(public_json_service_pb2_grpc.PublicJsonServiceStub(to), metadata)
->>>>>>> bf27307 (feat(definition): audiences in the public JSON form, out and in)
         self.ab_tests = _Bound(pb_grpc.AbTestServiceStub(to), metadata)
 
 
