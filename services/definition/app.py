@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NoReturn
 
+from muster.definition.v1 import catalogue_service_pb2_grpc
 from muster.definition.v1 import definition_service_pb2_grpc as pb_grpc
 from muster.definition.v1 import language_service_pb2_grpc as language_grpc
 from muster.definition.v1 import public_json_service_pb2_grpc
@@ -27,8 +28,10 @@ from . import tables
 from .api.ab_tests import AbTestApi
 from .api.accounts import AccountApi
 from .api.audiences import AudienceApi
+from .api.catalogue import CatalogueApi
 from .api.language import LanguageApi
 from .api.public_json import PublicJsonApi
+from .catalogue_reader import CatalogueReader
 from .figures import FiguresOf
 from .messages import ConnectionMessages
 from .schedules import Schedules
@@ -56,6 +59,7 @@ def add_parts(app: App, settings: DefinitionSettings, clock: Clock) -> GrpcServe
     app.add(Consumer(bus, CONNECTIONS, "definition-connections", connections.handle, service=settings.service))
     figures = app.add(FiguresOf(settings.evaluator_address, Tokens.from_settings(settings, clock)))
     schedules = app.add(Schedules(store, relay, clock))
+    app.add(CatalogueReader(database, bus, clock, service=settings.service, lease_seconds=settings.catalogue_lease_seconds))
     server = app.add(GrpcServer(settings, clock))
     server.add(pb_grpc.add_AccountServiceServicer_to_server, AccountApi(store, relay, clock), f"{_PACKAGE}.AccountService")
     server.add(
@@ -65,6 +69,9 @@ def add_parts(app: App, settings: DefinitionSettings, clock: Clock) -> GrpcServe
     )
     server.add(pb_grpc.add_AbTestServiceServicer_to_server, AbTestApi(store, relay, clock), f"{_PACKAGE}.AbTestService")
     server.add(language_grpc.add_LanguageServiceServicer_to_server, LanguageApi(store, clock), f"{_PACKAGE}.LanguageService")
+    server.add(
+        catalogue_service_pb2_grpc.add_CatalogueServiceServicer_to_server, CatalogueApi(store, clock), f"{_PACKAGE}.CatalogueService"
+    )
     add_audit(server, database, audit)
     server.add(
         public_json_service_pb2_grpc.add_PublicJsonServiceServicer_to_server, PublicJsonApi(store, clock), f"{_PACKAGE}.PublicJsonService"

@@ -1,4 +1,4 @@
-"""All the SQL of the service. A `Scope` reads, and a `Transaction` writes too, inside one account; whatever is saved is announced."""
+"""The SQL of all that is defined. A `Scope` reads, and a `Transaction` writes too, inside one account; whatever is saved is announced."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from services.chassis.errors import Conflict
 from services.chassis.outbox import Outbox
 
 from . import tables
+from .catalogue_store import CatalogueScope
 from .domain.ab_tests import AbTest, AbTestNotFound, Variation
 from .domain.accounts import (
     Account,
@@ -59,6 +60,11 @@ class Scope:
     def __init__(self, connection: AsyncConnection, account_id: int) -> None:
         self._connection = connection
         self.account_id = account_id
+
+    @property
+    def catalogue(self) -> CatalogueScope:
+        """What names there are in the account's data."""
+        return CatalogueScope(self._connection, self.account_id)
 
     async def account(self) -> Account:
         """The account itself. Raises AccountNotFound."""

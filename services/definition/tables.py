@@ -1,4 +1,5 @@
-"""The tables of the definition service. Every row belongs to an account; nothing is ever deleted from them."""
+"""The tables of the definition service. Every row belongs to an account, but for the position of the catalogue; of things that were defined
+nothing is ever deleted."""
 
 from __future__ import annotations
 
@@ -203,6 +204,98 @@ idempotency_keys = Table(
     Column("thing_id", BigInteger, nullable=False),
     ms_column("create_time_ms"),
     PrimaryKeyConstraint("account_id", "method", "key"),
+)
+
+# The catalogue: what has arrived, by the input that it came from. No person is in it.
+catalogue_names = Table(
+    "catalogue_names",
+    metadata,
+    Column("account_id", BigInteger, nullable=False),
+    Column("workspace_id", BigInteger, nullable=False),
+    Column("input_id", BigInteger, nullable=False),
+    Column("type", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("name_folded", _Folded, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    ms_column("first_ms"),
+    ms_column("last_ms"),
+    PrimaryKeyConstraint("account_id", "workspace_id", "input_id", "type", "name"),
+)
+
+# `type` and `event_name` are those of the events that it comes with; 0 and empty for an attribute of users. Then how many values read as
+# what, and a ValueSketch.
+catalogue_attributes = Table(
+    "catalogue_attributes",
+    metadata,
+    Column("account_id", BigInteger, nullable=False),
+    Column("workspace_id", BigInteger, nullable=False),
+    Column("input_id", BigInteger, nullable=False),
+    Column("kind", Integer, nullable=False),
+    Column("type", Integer, nullable=False),
+    Column("event_name", Text, nullable=False),
+    Column("attribute", Text, nullable=False),
+    Column("attribute_folded", _Folded, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    ms_column("first_ms"),
+    ms_column("last_ms"),
+    Column("strings", BigInteger, nullable=False),
+    Column("numbers", BigInteger, nullable=False),
+    Column("booleans", BigInteger, nullable=False),
+    Column("dates", BigInteger, nullable=False),
+    Column("lists", BigInteger, nullable=False),
+    Column("sketch", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("account_id", "workspace_id", "input_id", "kind", "type", "event_name", "attribute"),
+)
+
+# How many rows of those two a workspace has, and how much came under names beyond the bound.
+catalogue_workspaces = Table(
+    "catalogue_workspaces",
+    metadata,
+    Column("account_id", BigInteger, nullable=False),
+    Column("workspace_id", BigInteger, nullable=False),
+    Column("names", BigInteger, nullable=False),
+    Column("attributes", BigInteger, nullable=False),
+    Column("unlisted_events", BigInteger, nullable=False),
+    Column("unlisted_attributes", BigInteger, nullable=False),
+    PrimaryKeyConstraint("account_id", "workspace_id"),
+)
+
+# What people say of a name; `kind` is a CatalogueKind, `type` 0 for attributes.
+catalogue_entries = Table(
+    "catalogue_entries",
+    metadata,
+    Column("account_id", BigInteger, nullable=False),
+    Column("workspace_id", BigInteger, nullable=False),
+    Column("kind", Integer, nullable=False),
+    Column("type", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    _version(),
+    Column("description", Text, nullable=False),
+    Column("deprecated", Boolean, nullable=False),
+    Column("deprecation_note", Text, nullable=False),
+    ms_column("update_time_ms"),
+    Column("updated_by", Text, nullable=False),
+    PrimaryKeyConstraint("account_id", "workspace_id", "kind", "type", "name"),
+)
+
+# One row: up to which message of which stream EVENTS all is in the catalogue, and which process reads on until when.
+catalogue_reading = Table(
+    "catalogue_reading",
+    metadata,
+    Column("reading_id", Integer, primary_key=True, autoincrement=False),
+    Column("stream", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("owner", Text, nullable=False),
+    ms_column("lease_until_ms"),
+)
+
+# The batches that are in it, for a day: one may be published again under another number.
+catalogue_batches = Table(
+    "catalogue_batches",
+    metadata,
+    Column("batch_id", Text, primary_key=True),
+    ms_column("take_time_ms"),
+    Index(None, "take_time_ms"),
 )
 
 outbox = outbox_table(metadata)

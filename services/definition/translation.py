@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from muster.definition.v1 import account_pb2, audience_pb2, definition_service_pb2
+from muster.definition.v1 import account_pb2, audience_pb2, catalogue_service_pb2, definition_service_pb2
 from muster.forwarder.v1 import connection_pb2
-from muster.ingest.v1 import identity_pb2
+from muster.ingest.v1 import event_type_pb2, identity_pb2
 
 from .domain.ab_tests import AbTest, Variation
 from .domain.accounts import Account, Input, Workspace
 from .domain.audiences import Audience, Edit, Revision
+from .domain.catalogue import CatalogueKind, Coverage, Entry, EntryKey, ListedAttribute, ListedName
 from .domain.etags import etag_of
 from .domain.faults import Fault
 from .domain.identity_rules import IdentityRule, IdentityRules
@@ -218,6 +219,61 @@ def fault_to_proto(fault: Fault) -> definition_service_pb2.DefinitionFault:
     return definition_service_pb2.DefinitionFault(
         field=fault.field, node_id=fault.node_id, description=fault.description, reason=fault.reason.value
     )
+
+
+def event_name_to_proto(listed: ListedName) -> catalogue_service_pb2.EventName:
+    return catalogue_service_pb2.EventName(
+        event_type=event_type_pb2.EventType.ValueType(listed.type),
+        name=listed.name,
+        sightings=_sightings_to_proto(listed),
+        entry=entry_to_proto(listed.entry),
+    )
+
+
+def attribute_to_proto(listed: ListedAttribute) -> catalogue_service_pb2.CatalogueAttribute:
+    types = sorted(listed.types.items(), key=lambda item: (-item[1], item[0]))
+    return catalogue_service_pb2.CatalogueAttribute(
+        kind=catalogue_service_pb2.CatalogueKind.ValueType(listed.kind),
+        name=listed.name,
+        sightings=_sightings_to_proto(listed),
+        types=[catalogue_service_pb2.DetectedType(type=account_pb2.AttributeType.ValueType(type_), count=count) for type_, count in types],
+        override=account_pb2.AttributeType.ValueType(listed.override or 0),
+        entry=entry_to_proto(listed.entry),
+    )
+
+
+def _sightings_to_proto(listed: ListedName | ListedAttribute) -> catalogue_service_pb2.Sightings:
+    return catalogue_service_pb2.Sightings(count=listed.count, first_time_ms=listed.first_ms, last_time_ms=listed.last_ms)
+
+
+def coverage_to_proto(coverage: Coverage) -> catalogue_service_pb2.Coverage:
+    return catalogue_service_pb2.Coverage(unlisted_events=coverage.unlisted_events, unlisted_attributes=coverage.unlisted_attributes)
+
+
+def entry_to_proto(entry: Entry) -> catalogue_service_pb2.CatalogueEntry:
+    return catalogue_service_pb2.CatalogueEntry(
+        workspace_id=entry.key.workspace_id,
+        kind=catalogue_service_pb2.CatalogueKind.ValueType(entry.key.kind),
+        event_type=event_type_pb2.EventType.ValueType(entry.key.type),
+        name=entry.key.name,
+        description=entry.description,
+        deprecated=entry.deprecated,
+        deprecation_note=entry.deprecation_note,
+        etag=etag_of(entry.version),
+        update_time_ms=entry.update_time_ms,
+        updated_by=entry.updated_by,
+    )
+
+
+def entry_key_of(asked: catalogue_service_pb2.CatalogueEntry | catalogue_service_pb2.GetCatalogueEntryRequest) -> EntryKey:
+    """Of an attribute the type of event says nothing."""
+    kind = CatalogueKind(asked.kind)
+    return EntryKey(asked.workspace_id, kind, int(asked.event_type) if kind is CatalogueKind.EVENT_NAME else 0, asked.name)
+
+
+def entry_of(entry: catalogue_service_pb2.CatalogueEntry) -> Entry:
+    """What a client says of a name."""
+    return Entry(entry_key_of(entry), description=entry.description, deprecated=entry.deprecated, deprecation_note=entry.deprecation_note)
 
 
 # What a client may set of an audience, and how each is read; a mask may name these.

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from muster.definition.v1 import account_pb2, audience_pb2, facts_pb2, public_json_service_pb2_grpc
+from muster.definition.v1 import account_pb2, audience_pb2, catalogue_service_pb2_grpc, facts_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
 from muster.definition.v1 import definition_service_pb2_grpc as pb_grpc
 from muster.definition.v1 import language_service_pb2_grpc as language_grpc
@@ -56,6 +57,7 @@ class Client:
         self.language = _Bound(language_grpc.LanguageServiceStub(to), metadata)
         self.audit = _Bound(audit_grpc.AuditServiceStub(to), metadata)
         self.public_json = _Bound(public_json_service_pb2_grpc.PublicJsonServiceStub(to), metadata)
+        self.catalogue = _Bound(catalogue_service_pb2_grpc.CatalogueServiceStub(to), metadata)
         self.ab_tests = _Bound(pb_grpc.AbTestServiceStub(to), metadata)
 
 
@@ -142,6 +144,7 @@ class Home:
         self.accounts = client.accounts
         self.audiences = client.audiences
         self.language = client.language
+        self.catalogue = client.catalogue
         self.workspace = workspace
         self.ios = ios
         self.feed = feed

@@ -85,6 +85,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """What uses an audience is not what was shown any more."""
     ERROR_REASON_FIGURES_AWAY: _ErrorReason.ValueType  # 48
     """The evaluator does not answer, so figures can't be sorted by."""
+    ERROR_REASON_CATALOGUE_ENTRY_NOT_FOUND: _ErrorReason.ValueType  # 50
+    """The catalogue: no such name has arrived in the workspace."""
+    ERROR_REASON_NOBODY_MEETS: _ErrorReason.ValueType  # 51
+    """Warnings of definitions from here on. Nobody can ever meet the node."""
+    ERROR_REASON_EVERYONE_MEETS: _ErrorReason.ValueType  # 52
+    """Every candidate meets the node, always."""
+    ERROR_REASON_DATES_OUTLIVE_LOOK_BACK: _ErrorReason.ValueType  # 53
+    """Fixed dates that the look-back leaves behind as time passes."""
+    ERROR_REASON_UNKNOWN_NAME: _ErrorReason.ValueType  # 54
+    """The catalogue of the workspaces does not know the name."""
+    ERROR_REASON_DEPRECATED_NAME: _ErrorReason.ValueType  # 55
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The stable reasons in `google.rpc.ErrorInfo` (domain `muster`) and in field violations."""
@@ -152,4 +163,15 @@ ERROR_REASON_USES_CHANGED: ErrorReason.ValueType  # 47
 """What uses an audience is not what was shown any more."""
 ERROR_REASON_FIGURES_AWAY: ErrorReason.ValueType  # 48
 """The evaluator does not answer, so figures can't be sorted by."""
+ERROR_REASON_CATALOGUE_ENTRY_NOT_FOUND: ErrorReason.ValueType  # 50
+"""The catalogue: no such name has arrived in the workspace."""
+ERROR_REASON_NOBODY_MEETS: ErrorReason.ValueType  # 51
+"""Warnings of definitions from here on. Nobody can ever meet the node."""
+ERROR_REASON_EVERYONE_MEETS: ErrorReason.ValueType  # 52
+"""Every candidate meets the node, always."""
+ERROR_REASON_DATES_OUTLIVE_LOOK_BACK: ErrorReason.ValueType  # 53
+"""Fixed dates that the look-back leaves behind as time passes."""
+ERROR_REASON_UNKNOWN_NAME: ErrorReason.ValueType  # 54
+"""The catalogue of the workspaces does not know the name."""
+ERROR_REASON_DEPRECATED_NAME: ErrorReason.ValueType  # 55
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
