@@ -11,6 +11,7 @@ from cli import (
     account,
     audience,
     audit,
+    catalogue,
     configuration,
     connection,
     deadletters,
@@ -26,6 +27,7 @@ from cli import (
     status,
     test,
     token,
+    validation,
     workspace,
 )
 from cli.demo import command as demo
@@ -47,8 +49,23 @@ app.command("demo")(demo.demo)
 app.command("status")(status.status)
 app.command("import")(importing.import_file)
 for commands in (listing, lifecycle, revisions, public_json, deleting):
+for commands in (listing, lifecycle, revisions, deleting, validation):
     commands.add_to(audience.app)
-for group in (account, workspace, input, person, audience, test, integration, configuration, connection, deadletters, audit, token):
+for group in (
+    account,
+    workspace,
+    input,
+    person,
+    catalogue,
+    audience,
+    test,
+    integration,
+    configuration,
+    connection,
+    deadletters,
+    audit,
+    token,
+):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 import grpc
 from google.protobuf.message import Message
+from muster.definition.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from muster.definition.v1.definition_service_pb2_grpc import AbTestServiceStub, AccountServiceStub, AudienceServiceStub
 from muster.definition.v1.language_service_pb2_grpc import LanguageServiceStub
 from muster.definition.v1.public_json_service_pb2_grpc import PublicJsonServiceStub
@@ -81,6 +82,8 @@ class Muster:
     @property
     def public_json(self) -> PublicJsonServiceStub:
         return PublicJsonServiceStub(self._channel("definition"))
+    def catalogue(self) -> CatalogueServiceStub:
+        return CatalogueServiceStub(self._channel("definition"))
 
     @property
     def ingest(self) -> IngestServiceStub:

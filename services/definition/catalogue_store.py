@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from typing import Any
@@ -14,6 +15,7 @@ from services.chassis.database import upsert
 from . import tables
 from .catalogue_intake import TYPE_COLUMNS
 from .domain.catalogue import (
+    ATTRIBUTES,
     OVERRIDDEN_AS,
     AttributeScope,
     CatalogueEntryNotFound,
@@ -27,6 +29,7 @@ from .domain.catalogue import (
 from .domain.overrides import AttributeKind, AttributeType
 from .domain.sketches import ValueSketch
 from .domain.texts import folded
+from .domain.warnings.names import CANDIDATES_MAX, SUGGESTIONS_MAX, Known, Used
 
 _CHUNK = 300
 
@@ -105,6 +108,73 @@ class CatalogueScope:
             return None
         return Coverage(sum(row["unlisted_events"] for row in rows), sum(row["unlisted_attributes"] for row in rows))
 
+    async def known(self, used: Collection[Used]) -> Known:
+        """What is to be said of names that a definition uses."""
+        workspaces = frozenset[int]().union(*(one.workspace_ids for one in used))
+        coverage = await self.coverage(workspaces)
+        arrived = await self._arrived(used, workspaces)
+        complete = frozenset[CatalogueKind]()
+        if coverage is not None:
+            complete = frozenset(
+                kind
+                for kind in CatalogueKind
+                if not (coverage.unlisted_events if kind is CatalogueKind.EVENT_NAME else coverage.unlisted_attributes)
+            )
+        unknown = [one for one in used if one.kind in complete and one not in arrived][:SUGGESTIONS_MAX]
+        return Known(arrived, await self._deprecated(used), {one: await self._candidates(one) for one in unknown}, complete)
+
+    async def _arrived(self, used: Collection[Used], workspaces: Collection[int]) -> frozenset[Used]:
+        """Those that have arrived in one of their workspaces, by one of their inputs."""
+        asked: dict[tuple[int, str], list[Used]] = defaultdict(list)
+        for one in used:
+            asked[(one.kind, one.name)].append(one)
+        found = set[Used]()
+        for table, name, kinds in (
+            (tables.catalogue_names, tables.catalogue_names.c.name, (CatalogueKind.EVENT_NAME,)),
+            (tables.catalogue_attributes, tables.catalogue_attributes.c.attribute, ATTRIBUTES),
+        ):
+            wanted = sorted({one.name for one in used if one.kind in kinds and "\0" not in one.name})
+            for start in range(0, len(wanted), _CHUNK):
+                chunk = wanted[start : start + _CHUNK]
+                query = select(*(column for column in table.primary_key.columns if column.name != "account_id")).where(
+                    table.c.account_id == self._account_id, table.c.workspace_id.in_(sorted(workspaces)), name.in_(chunk)
+                )
+                for row in await self._all(query):
+                    kind = row.get("kind", CatalogueKind.EVENT_NAME)
+                    found.update(one for one in asked[(kind, row[name.name])] if _is_of(one, row))
+        return frozenset(found)
+
+    async def _deprecated(self, used: Collection[Used]) -> dict[Used, str]:
+        """The note of each that is deprecated in one of its workspaces."""
+        keys = {
+            one: [
+                EntryKey(workspace_id, one.kind, one.type if one.kind is CatalogueKind.EVENT_NAME else 0, one.name)
+                for workspace_id in sorted(one.workspace_ids)
+            ]
+            for one in used
+            if "\0" not in one.name
+        }
+        entries = await self._entries({key for of in keys.values() for key in of})
+        return {one: entries[key].deprecation_note for one, of in keys.items() for key in of if entries[key].deprecated}
+
+    async def _candidates(self, used: Used) -> list[str]:
+        """What could have been meant by a name that has not arrived: the most frequent ones of its kind."""
+        is_name = used.kind is CatalogueKind.EVENT_NAME
+        table = tables.catalogue_names if is_name else tables.catalogue_attributes
+        name = table.c.name if is_name else table.c.attribute
+        conditions = [table.c.account_id == self._account_id, table.c.workspace_id.in_(sorted(used.workspace_ids))]
+        if used.input_ids:
+            conditions.append(table.c.input_id.in_(sorted(used.input_ids)))
+        if used.type:
+            conditions.append(table.c.type == used.type)
+        if not is_name:
+            conditions.append(table.c.kind == used.kind)
+        if used.event_name is not None:
+            conditions.append(table.c.event_name == used.event_name)
+        best = func.sum(table.c.count).desc()
+        found = await self._connection.execute(select(name).where(*conditions).group_by(name).order_by(best, name).limit(CANDIDATES_MAX))
+        return list(found.scalars())
+
     async def entry(self, key: EntryKey) -> Entry:
         """What people say of a name. Raises CatalogueEntryNotFound unless such a name has arrived."""
         if "\0" in key.name or not await self._has_arrived(key):
@@ -157,6 +227,16 @@ class CatalogueScope:
 
     async def _all(self, query: Select[Any]) -> list[Row]:
         return [{**found} for found in (await self._connection.execute(query)).mappings()]
+
+
+def _is_of(used: Used, row: Row) -> bool:
+    """Whether a row of the catalogue is in the workspaces and inputs, and of the events, of a name that is used."""
+    return (
+        row["workspace_id"] in used.workspace_ids
+        and (not used.input_ids or row["input_id"] in used.input_ids)
+        and row["type"] == used.type
+        and (used.event_name is None or row["event_name"] == used.event_name)
+    )
 
 
 def _sightings(table: Table) -> Iterable[ColumnElement[Any]]:

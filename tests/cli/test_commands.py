@@ -555,3 +555,53 @@ async def test_a_person_is_exported_and_erased_everywhere(live: Run, installatio
     logs = await asyncio.to_thread(lambda: [path.read_text(errors="replace") for path in installation.rglob("*.log")])
     assert logs
     assert not any("hedy" in log for log in logs)
+
+
+async def test_what_has_arrived_is_in_the_catalogue_and_can_be_described(live: Run, installation: Path) -> None:
+    workspace = make_workspace(live)
+    made = live("input", "create", "Server", "--workspace", workspace, "--feed", "--json").document
+    known = devfile.read(installation)
+    assert known is not None
+    event = {"event_type": "custom_event", "data": {"event_name": "Buy", "custom_attributes": {"plan": "gold"}}}
+    people = [
+        {
+            "environment": "production",
+            "user_identities": {"customer_id": f"c{number}"},
+            "user_attributes": {"city": "Bonn"},
+            "events": [event],
+        }
+        for number in range(20)
+    ]
+    async with httpx2.AsyncClient(trust_env=False) as client:
+
+        async def accepted() -> bool:
+            key = (made["input"]["api_key"], made["api_secret"])
+            answer = await client.post(f"{known.http['ingest']}/v2/bulkevents", json=people, auth=key)
+            return bool(answer.status_code == 202)
+
+        await eventually(accepted)
+
+    async def arrived() -> bool:
+        shown = await asyncio.to_thread(live, "catalogue", "values", workspace, "city", "--of", "user", "--json")
+        return [one["value"] for one in shown.document["values"]] == ["Bonn"]
+
+    await eventually(arrived)
+    assert live("catalogue", "events", workspace, "--search", "bu").out.split().count("Buy") == 1
+    assert "string" in live("catalogue", "attributes", workspace, "--event", "Buy").out
+    assert live("catalogue", "values", workspace, "plan").out.split() == ["value", "count", "too", "high", "by", "at", "most", "gold", "20"]
+    assert live("catalogue", "attributes", workspace, "--of", "user", "--event", "Buy").exit_code == 2
+    assert live("catalogue", "events", workspace, "--type", "nothing").exit_code == 2
+    said = live("catalogue", "describe", workspace, "Buy", "--description", "A purchase.", "--deprecated", "--note", "Use commerce.")
+    assert "yes: Use commerce." in said.out
+    [name] = live("catalogue", "events", workspace, "--json").document["event_names"]
+    assert (name["name"], name["entry"]["description"], name["entry"]["deprecated"]) == ("Buy", "A purchase.", True)
+    assert live("catalogue", "describe", workspace, "Sell", "--description", "x", "--json").exit_code == 1
+
+    tree = """{"root": {"criterion": {"event": {"match": {"type": "EVENT_TYPE_CUSTOM", "name": "%s"}}}}}"""
+    warned = live("audience", "validate", "--definition", "-", "--workspace", workspace, "--json", stdin=tree % "buy")
+    assert (warned.exit_code, warned.document["warnings"][0]["reason"]) == (0, "UNKNOWN_NAME")
+    assert "warning" in live("audience", "validate", "--definition", "-", "--workspace", workspace, stdin=tree % "Buy").out
+    told = live("audience", "validate", "--definition", "-", "--workspace", workspace, stdin=EVERYONE)
+    assert (told.exit_code, told.out) == (0, "Nothing is wrong with it.\n")
+    faulty = live("audience", "validate", "--definition", "-", "--workspace", workspace, "--json", stdin='{"root": {"all": {}}}')
+    assert (faulty.exit_code, faulty.document["faults"][0]["reason"]) == (2, "EMPTY_GROUP")

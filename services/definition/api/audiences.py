@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
@@ -37,12 +38,13 @@ from ..domain.audiences import (
     with_edit,
 )
 from ..domain.etags import check_etag, check_required_etag
-from ..domain.faults import Findings, Place
+from ..domain.faults import Findings, Place, Verdict
 from ..domain.lifecycle import Move
 from ..domain.listing import Position, SortKey, page_size_of, position_of, query_of, token_of
 from ..domain.schedules import judge_schedule
 from ..domain.texts import check_note, folded
 from ..domain.validation import judge
+from ..domain.warnings.advice import advice, used_names
 from ..figures import FiguresOf
 from ..store import Store, Transaction
 from ..translation import EDITABLE, audience_to_proto, edit_of, fault_to_proto, revision_to_proto, schedule_of, uses_to_proto
@@ -233,7 +235,12 @@ class AudienceApi(pb_grpc.AudienceServiceServicer):
             else:
                 audience = draft(asked, account_id=scope.account_id, author=author(), now_ms=to_ms(now))
             surroundings = await scope.surroundings(account, audience)
-        verdict = judge(audience.definition, surroundings, now)
+            verdict = judge(audience.definition, surroundings, now)
+            if not verdict.faults:
+                known = await scope.catalogue.known(used_names(audience.definition, surroundings))
+        if not verdict.faults:
+            # In a thread: the nearest of a thousand names takes its time.
+            verdict += Verdict(warnings=await asyncio.to_thread(advice, audience.definition, surroundings, known, now))
         return pb.ValidateDefinitionResponse(
             faults=[fault_to_proto(fault) for fault in verdict.faults], warnings=[fault_to_proto(fault) for fault in verdict.warnings]
         )

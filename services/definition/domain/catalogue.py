@@ -27,6 +27,7 @@ class CatalogueKind(IntEnum):
     PRODUCT_ATTRIBUTE = 4
 
 
+ATTRIBUTES = (CatalogueKind.USER_ATTRIBUTE, CatalogueKind.EVENT_ATTRIBUTE, CatalogueKind.PRODUCT_ATTRIBUTE)
 OVERRIDDEN_AS = {CatalogueKind.USER_ATTRIBUTE: AttributeKind.USER, CatalogueKind.EVENT_ATTRIBUTE: AttributeKind.EVENT}
 """The kinds whose types a workspace can set."""
 
