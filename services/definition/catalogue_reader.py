@@ -30,7 +30,7 @@ log = logs.get(__name__)
 DURABLE = "definition-catalogue"
 FLUSH_SECONDS = 1.0
 _RENEWALS = 3  # in the life of a lease
-# Writing may take a tenth of the time, so that others get to the database and the processor.
+# It works a tenth of the time, so that others get to the database and the processor; more only where much has piled up.
 _REST = 9.0
 _REST_MOST_SECONDS = 10.0
 _FETCH = 256

@@ -7,7 +7,7 @@ once, and columns of values counted by numpy. A window of many messages costs li
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ from .domain.sketches import Told, different
 
 Fact = facts_pb2.EventBatch | facts_pb2.ProfileChanges
 Ints = NDArray[np.int64]
+Held = tuple[int, str, str | list[str]]
+"""An attribute of an event: its kind, its name, and its value as text or the entries of a list."""
 
 # The batch id of what an evaluator tells again, of the person with whom another is one: nothing new has arrived.
 _AGAIN = "again-"
@@ -165,11 +167,22 @@ def _see_events(account_id: int, batches: Sequence[facts_pb2.EventBatch], found:
         groups.astype(np.intp),
         sizes.astype(np.intp),
     )
-    held = [_attributes_of(text) for text in texts]
     columns: dict[tuple[int, int, str], _Column] = defaultdict(_Column)
-    for group, (place, text) in enumerate(zip((pairs // len(texts)).tolist(), (pairs % len(texts)).tolist(), strict=True)):
-        for kind, name, value in held[text]:
-            _put(columns[(place, kind, name)], value, group)
+    # Text by text, so that what is decoded of one is forgotten before the next.
+    by_text = np.argsort(pairs % len(texts), kind="stable")
+    decoded, held = -1, list[Held]()
+    for group, place, text in zip(
+        by_text.tolist(), (pairs // len(texts))[by_text].tolist(), (pairs % len(texts))[by_text].tolist(), strict=True
+    ):
+        if text != decoded:
+            decoded, held = text, _attributes_of(texts[text])
+        for kind, name, value in held:
+            column = columns[(place, kind, name)]
+            if value.__class__ is str:
+                column.values.append(value)
+                column.rows.append(group)
+            else:
+                _put(column, value, group)
     keys = list(table)
     for (place, kind, attribute), column in columns.items():
         _, workspace_id, input_id, type_, name = keys[place]
@@ -216,7 +229,7 @@ def _put(column: _Column, value: str | list[str], row: int) -> None:
         column.rows_of_lists.append(row)
 
 
-def _attributes_of(details: str) -> list[tuple[int, str, str | list[str]]]:
+def _attributes_of(details: str) -> list[Held]:
     """Kind, name and value of each attribute that an event's details hold. Details that are no JSON object hold none."""
     if not details:
         return []
@@ -226,23 +239,29 @@ def _attributes_of(details: str) -> list[tuple[int, str, str | list[str]]]:
         return []
     if not isinstance(known, dict):
         return []
-    found = list(_values_of(CatalogueKind.EVENT_ATTRIBUTE, known.get("attributes")))
+    found: list[Held] = []
+    _add(found, int(CatalogueKind.EVENT_ATTRIBUTE), known.get("attributes"))
     products = known.get("products")
     for product in products if isinstance(products, list) else ():
         if isinstance(product, dict):
-            found.extend(_values_of(CatalogueKind.PRODUCT_ATTRIBUTE, product.get("attributes")))
+            _add(found, int(CatalogueKind.PRODUCT_ATTRIBUTE), product.get("attributes"))
     return found
 
 
-def _values_of(kind: CatalogueKind, attributes: Any) -> Iterator[tuple[int, str, str | list[str]]]:
+def _add(found: list[Held], kind: int, attributes: Any) -> None:
     if not isinstance(attributes, dict):
         return
     for name, value in attributes.items():
-        if isinstance(value, list):
-            if all(isinstance(entry, str) for entry in value):
-                yield int(kind), name, value
-        elif (text := text_of(value)) is not None:
-            yield int(kind), name, text
+        shown = value if value.__class__ is str else _shown(value)
+        if shown is not None:
+            found.append((kind, name, shown))
+
+
+def _shown(value: Any) -> str | list[str] | None:
+    """A text, or the entries of a list; None for what no attribute can be."""
+    if isinstance(value, list):
+        return value if all(isinstance(entry, str) for entry in value) else None
+    return text_of(value)
 
 
 def _seen(column: _Column, rows: _Rows) -> AttributeSeen:

@@ -30,6 +30,7 @@ PARTS = (
     "pipeline",
     "restart",
     "listing",
+    "catalogue",
 )
 _FILE = Path("build/bench.json")
 
