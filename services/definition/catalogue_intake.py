@@ -12,13 +12,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy import Table, delete, select, tuple_, update
+from sqlalchemy import ColumnElement, Table, delete, exists, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.chassis.database import Database, insert_ignore, upsert
 
 from . import tables
-from .domain.catalogue import NAMES_MAX, AttributeKey, NameKey
+from .domain.catalogue import NAMES_MAX, AttributeKey, CatalogueKind, NameKey
 from .domain.overrides import AttributeType
 from .domain.sketches import ValueSketch
 from .domain.texts import folded
@@ -114,6 +114,28 @@ class CatalogueIntake:
 
         await self._database.run_in_transaction(forget)
 
+    async def make_room(self, *, before_ms: int) -> None:
+        """In workspaces that are full, drop what did not arrive since that instant and of which nobody said anything. Raises LeaseLost."""
+
+        async def drop(connection: AsyncConnection) -> None:
+            reading, full = tables.catalogue_reading, tables.catalogue_workspaces
+            # The row stays locked: nobody else counts meanwhile.
+            held = await connection.execute(update(reading).where(reading.c.owner == self._owner).values(owner=self._owner))
+            if held.rowcount == 0:
+                raise LeaseLost
+            for counter, table, is_said in (
+                (full.c.names, tables.catalogue_names, _is_said_of_names()),
+                (full.c.attributes, tables.catalogue_attributes, _is_said_of_attributes()),
+            ):
+                found = await connection.execute(select(full.c.account_id, full.c.workspace_id).where(counter >= NAMES_MAX))
+                for account_id, workspace_id in found.all():
+                    of = (table.c.account_id == account_id) & (table.c.workspace_id == workspace_id)
+                    gone = await connection.execute(delete(table).where(of, table.c.last_ms < before_ms, ~is_said))
+                    here = (full.c.account_id == account_id) & (full.c.workspace_id == workspace_id)
+                    await connection.execute(update(full).where(here).values({counter: counter - gone.rowcount}))
+
+        await self._database.run_in_transaction(drop)
+
     async def add(self, window: Window, *, now_ms: int, until_ms: int) -> None:
         """Write a window, and go on holding the lease until then. Raises LeaseLost, and then has written nothing."""
         # Nobody else writes these rows as long as the position stands where it stood, which is looked at again below.
@@ -151,6 +173,22 @@ class CatalogueIntake:
             for row in await _rows(connection, tables.catalogue_workspaces, list(workspaces)):
                 known.workspaces[(row["account_id"], row["workspace_id"])] = row
         return known
+
+
+def _is_said_of_names() -> ColumnElement[bool]:
+    entries, names = tables.catalogue_entries, tables.catalogue_names
+    kind = entries.c.kind == CatalogueKind.EVENT_NAME
+    return exists().where(*_in_workspace(names), kind, entries.c.type == names.c.type, entries.c.name == names.c.name)
+
+
+def _is_said_of_attributes() -> ColumnElement[bool]:
+    entries, attributes = tables.catalogue_entries, tables.catalogue_attributes
+    return exists().where(*_in_workspace(attributes), entries.c.kind == attributes.c.kind, entries.c.name == attributes.c.attribute)
+
+
+def _in_workspace(table: Table) -> tuple[ColumnElement[bool], ...]:
+    entries = tables.catalogue_entries
+    return (entries.c.account_id == table.c.account_id, entries.c.workspace_id == table.c.workspace_id)
 
 
 async def _rows(connection: AsyncConnection, table: Table, keys: Sequence[tuple[Any, ...]]) -> list[Row]:

@@ -37,6 +37,7 @@ _FETCH = 256
 _GATHERED_MAX_MESSAGES = 2_000
 _GATHERED_MAX_BYTES = 16 * 1024 * 1024
 _KEEP_BATCH_IDS_MS = 24 * 3600 * 1000
+_KEEP_NAMES_MS = 90 * 24 * 3600 * 1000
 _FORGET_EVERY_MS = 3600 * 1000
 
 
@@ -148,13 +149,14 @@ class CatalogueReader:
             return position
         facts = await self._facts(new)
         known = await self._intake.taken(facts) if facts else set()
-        fresh = {batch_id: fact for batch_id, fact in facts.items() if batch_id not in known}
-        sightings = await asyncio.to_thread(sightings_of, fresh.values()) if fresh else Sightings()
+        fresh = {batch_id: told for batch_id, told in facts.items() if batch_id not in known}
+        sightings = await self._sightings(list(fresh.values()))
         self._lease_until_ms = now_ms + self._lease_ms
         await self._intake.add(Window(sightings, fresh.keys(), stream, position, last), now_ms=now_ms, until_ms=self._lease_until_ms)
         if now_ms - self._forgotten_ms > _FORGET_EVERY_MS:
             self._forgotten_ms = now_ms
             await self._intake.forget_batches(before_ms=now_ms - _KEEP_BATCH_IDS_MS)
+            await self._intake.make_room(before_ms=now_ms - _KEEP_NAMES_MS)
         return last
 
     async def _refuse_gaps(self, position: int, new: list[Message]) -> None:
@@ -171,9 +173,9 @@ class CatalogueReader:
                     raise _Gap
             expected = message.stream_sequence + 1
 
-    async def _facts(self, messages: list[Message]) -> dict[str, Fact]:
+    async def _facts(self, messages: list[Message]) -> dict[str, tuple[Message, Fact]]:
         """By batch, the first of each."""
-        facts = dict[str, Fact]()
+        facts = dict[str, tuple[Message, Fact]]()
         for message in messages:
             try:
                 fact = fact_of(message.subject, message.data)
@@ -181,8 +183,24 @@ class CatalogueReader:
                 await bury(self._bus, self._service, DURABLE, message, str(fault))
                 continue
             if not is_told_again(fact):
-                facts.setdefault(fact.batch_id, fact)
+                facts.setdefault(fact.batch_id, (message, fact))
         return facts
+
+    async def _sightings(self, told: list[tuple[Message, Fact]]) -> Sightings:
+        """Of all that can be counted: one that can't be, for a reason that nobody thought of, goes to the dead letters alone."""
+        try:
+            return await asyncio.to_thread(sightings_of, [fact for _, fact in told])
+        except Exception as error:
+            log.error("catalogue_window_failed", messages=len(told), exc_info=error)
+        countable = []
+        for message, fact in told:
+            try:
+                await asyncio.to_thread(sightings_of, [fact])
+            except Exception as error:
+                await bury(self._bus, self._service, DURABLE, message, f"{type(error).__name__}: {error}")
+            else:
+                countable.append(fact)
+        return await asyncio.to_thread(sightings_of, countable)
 
     async def _pause(self, seconds: float) -> None:
         try:

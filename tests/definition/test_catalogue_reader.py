@@ -24,8 +24,11 @@ from services.definition import catalogue_intake, catalogue_reader, tables
 from services.definition.app import MIGRATIONS
 from services.definition.catalogue_intake import CatalogueIntake, LeaseLost, Window
 from services.definition.catalogue_reader import DURABLE, CatalogueReader
+from services.definition.catalogue_store import CatalogueScope
+from services.definition.domain.catalogue import CatalogueKind, Entry, EntryKey
 from services.definition.sightings import Sightings, sightings_of
 from tests.conftest import TOKEN_SECRET
+from tests.definition import arriving
 from tests.definition.arriving import batch, event, profiles, publish
 from tests.fakes.clock import ManualClock
 from tests.fakes.nats_server import NatsServer
@@ -195,6 +198,58 @@ async def test_what_makes_no_sense_goes_to_the_dead_letters_and_holds_up_nothing
     [letter] = await DeadLetters(bus, "definition").list()
     assert (letter.stream_sequence, letter.consumer) == (1, DURABLE)
     assert await counted(migrated) == 2
+
+
+async def test_what_can_t_be_counted_goes_to_the_dead_letters_alone(
+    migrated: Database, bus: Bus, reader: Callable[[], CatalogueReader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = some(1)
+
+    def fails(facts: Any) -> Sightings:
+        told = list(facts)
+        if bad in told:
+            raise ZeroDivisionError("nobody thought of it")
+        return sightings_of(told)
+
+    monkeypatch.setattr(catalogue_reader, "sightings_of", fails)
+    await publish(bus, some(2), bad, some(3))
+    async with running(reader()):
+        await until_read(migrated, 3)
+    [letter] = await DeadLetters(bus, "definition").list()
+    assert (letter.stream_sequence, letter.reason) == (2, "ZeroDivisionError: nobody thought of it")
+    assert await counted(migrated) == 5
+
+
+async def test_where_there_is_no_room_what_did_not_arrive_for_long_gives_way(migrated: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue_intake, "NAMES_MAX", 3)
+    intake = CatalogueIntake(migrated, "one")
+    await intake.take_lease(stream="s", now_ms=1_000, until_ms=2_000)
+
+    async def arrive(number: int, workspace_id: int, arrived_ms: int, *names: str) -> None:
+        told = batch(1, workspace_id, 11, *(event(name, plan="gold") for name in names), arrived_ms=arrived_ms)
+        await intake.add(Window(sightings_of([told]), [], "s", number, number + 1), now_ms=1_000, until_ms=2_000)
+
+    async def left() -> list[tuple[int, str]]:
+        found = list[tuple[int, str]]()
+        async with migrated.read() as connection:
+            for name in (tables.catalogue_names.c.name, tables.catalogue_attributes.c.event_name):
+                rows = await connection.execute(select(name.table.c.workspace_id, name).order_by(name.table.c.workspace_id, name))
+                found += [(row[0], row[1]) for row in rows]
+        return found
+
+    await arrive(0, 1, 10, "old", "described", "new")
+    await arrive(1, 2, 10, "old")
+    async with migrated.transaction() as connection:
+        key = EntryKey(1, CatalogueKind.EVENT_NAME, arriving.CUSTOM, "described")
+        await CatalogueScope(connection, 1).save_entry(Entry(key, 1, "It is."))
+    await arrive(2, 1, 90, "new")
+    await intake.make_room(before_ms=50)
+    assert await left() == [(1, "described"), (1, "new"), (2, "old"), (1, "new"), (2, "old")]
+    await arrive(3, 1, 95, "next")
+    assert (1, "next") in await left()
+    assert await CatalogueIntake(migrated, "two").take_lease(stream="s", now_ms=3_000, until_ms=4_000) == 4
+    with pytest.raises(LeaseLost):
+        await intake.make_room(before_ms=50)
 
 
 async def test_names_beyond_the_bound_are_counted_only(
