@@ -33,6 +33,7 @@ _RENEWALS = 3  # in the life of a lease
 # It works a tenth of the time, so that others get to the database and the processor; more only where much has piled up.
 _REST = 9.0
 _REST_MOST_SECONDS = 10.0
+_WAIT_MOST_SECONDS = 15.0
 _FETCH = 256
 _GATHERED_MAX_MESSAGES = 2_000
 _GATHERED_MAX_BYTES = 16 * 1024 * 1024
@@ -66,10 +67,12 @@ class CatalogueReader:
     async def run(self) -> None:
         """The loop; ends after `stop`."""
         self._running = True
+        waits = 0
         try:
             while not self._stopping.is_set():
                 try:
                     await self._try_to_read()
+                    waits = 0
                 except LeaseLost:
                     log.info("catalogue_lease_lost")
                 except _Gap:
@@ -78,8 +81,9 @@ class CatalogueReader:
                 except Exception as error:
                     if not _passes(error):
                         raise
-                    log.warning("catalogue_waits", error=repr(error))
-                    await self._pause(FLUSH_SECONDS)
+                    waits += 1
+                    log.warning("catalogue_waits", error=repr(error), waits=waits)
+                    await self._pause(min(_WAIT_MOST_SECONDS, FLUSH_SECONDS * 2 ** min(waits, 10)))
         finally:
             self._ended.set()
 

@@ -27,11 +27,12 @@ from .domain.catalogue import (
     ListedName,
 )
 from .domain.overrides import AttributeKind, AttributeType
-from .domain.sketches import ValueSketch
 from .domain.texts import folded
 from .domain.warnings.names import CANDIDATES_MAX, SUGGESTIONS_MAX, Known, Used
 
 _CHUNK = 300
+SKETCHES_MAX = 200
+"""Values of so many rows of one attribute are put together."""
 
 Row = dict[str, Any]
 Overridden = dict[tuple[AttributeKind, str], AttributeType]
@@ -86,15 +87,12 @@ class CatalogueScope:
             for row, key in zip(rows, keys, strict=True)
         ]
 
-    async def sketch(self, scope: AttributeScope, attribute: str) -> ValueSketch | None:
-        """Of the values of an attribute, from all that is asked for; None where it has not arrived."""
+    async def sketches(self, scope: AttributeScope, attribute: str) -> list[bytes]:
+        """Of the values of an attribute, with each kind of event and from each input that is asked for: the most frequent of those."""
         table = tables.catalogue_attributes
-        found = await self._connection.execute(select(table.c.sketch).where(*self._of(scope), table.c.attribute == attribute))
-        merged: ValueSketch | None = None
-        for kept in found.scalars():
-            one = ValueSketch.from_bytes(kept)
-            merged = one if merged is None else merged.merged(one)
-        return merged
+        query = select(table.c.sketch).where(*self._of(scope), table.c.attribute == attribute)
+        found = await self._connection.execute(query.order_by(table.c.count.desc()).limit(SKETCHES_MAX))
+        return list(found.scalars())
 
     async def coverage(self, workspace_ids: Collection[int]) -> Coverage | None:
         """How much of these workspaces' data came under names that are not kept; None where nothing has arrived at all."""

@@ -6,15 +6,32 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from google.protobuf.descriptor import Descriptor
-from muster.definition.v1 import account_pb2, audience_pb2, error_reason_pb2
+from google.type import date_pb2
+from muster.definition.v1 import account_pb2, audience_pb2, catalogue_service_pb2, error_reason_pb2
 from muster.definition.v1 import definition_pb2 as pb
 from muster.ingest.v1 import event_type_pb2, identity_pb2
 
 from services.chassis.errors import MusterError
-from services.definition import app, store
-from services.definition.domain import accounts, canonical, lifecycle, nesting, overrides, periods, validation, value_tests
+from services.definition import app, catalogue_intake, store
+from services.definition.domain import accounts, canonical, catalogue, lifecycle, nesting, overrides, periods, validation, value_tests
 from services.definition.domain.faults import Reason
-from tests.definition.builders import NOW, around, attribute, criterion, definition, duration, equals, event, everyone, last, times
+from services.definition.domain.warnings import literals, meaning, names, points
+from services.definition.domain.warnings import times as times_of
+from tests.definition.builders import (
+    NOW,
+    around,
+    attribute,
+    between,
+    criterion,
+    day,
+    definition,
+    duration,
+    equals,
+    event,
+    everyone,
+    last,
+    times,
+)
 
 FILE = pb.DESCRIPTOR
 
@@ -148,6 +165,28 @@ def test_numbers_of_states_and_kinds_are_those_of_the_contract() -> None:
     assert {state.name: state.value for state in accounts.InputState} == named(account_pb2.InputState, "INPUT_STATE_")
     assert {kind.name: kind.value for kind in overrides.AttributeKind} == named(account_pb2.AttributeKind, "ATTRIBUTE_KIND_")
     assert {type_.name: type_.value for type_ in overrides.AttributeType} == named(account_pb2.AttributeType, "ATTRIBUTE_TYPE_")
+
+
+def test_the_catalogue_knows_every_kind_and_type_of_the_contract() -> None:
+    contract = {value.name.removeprefix("CATALOGUE_KIND_"): value.number for value in catalogue_service_pb2.CatalogueKind.DESCRIPTOR.values}
+    assert {kind.name: kind.value for kind in catalogue.CatalogueKind} == {name: number for name, number in contract.items() if number}
+    assert {catalogue.CatalogueKind.EVENT_NAME, *catalogue.ATTRIBUTES} == set(catalogue.CatalogueKind)
+    assert set(catalogue_intake.TYPE_COLUMNS) == set(overrides.AttributeType)
+
+
+def test_warnings_know_every_kind_and_operator() -> None:
+    assert set(literals.CRITERIA) == set(names.CRITERIA) == kinds(pb.Criterion.DESCRIPTOR)
+    assert set(meaning.NODES) == kinds(pb.Node.DESCRIPTOR)
+    assert set(points.VALUE_TESTS) == kinds(pb.ValueTest.DESCRIPTOR)
+    assert set(points.COMPARES) == numbers(pb.Comparison)
+    patterns = {pb.STRING_OPERATOR_PATTERN, pb.STRING_OPERATOR_NOT_PATTERN}
+    assert set(points.SPEAKS_OF) | set(points.POSITIVE) | patterns == numbers(pb.StringOperator)
+    for field in pb.Period.DESCRIPTOR.oneofs_by_name["kind"].fields:
+        period = between("2026-01-01", "2026-01-02") if field.name == "between" else pb.Period()
+        getattr(period, field.name).SetInParent()
+        if field.message_type is date_pb2.Date.DESCRIPTOR:
+            getattr(period, field.name).CopyFrom(day("2026-01-01"))
+        assert bool(times_of.ages_of(period)) != bool(times_of.days_of(period)), field.name
 
 
 def test_every_reason_is_in_the_contract() -> None:

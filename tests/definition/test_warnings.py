@@ -16,7 +16,6 @@ from muster.ingest.v1.event_type_pb2 import EVENT_TYPE_CUSTOM as CUSTOM
 from services.chassis.clock import to_ms
 from services.definition.domain import validation
 from services.definition.domain.faults import Fault
-from services.definition.domain.warnings import literals, meaning, names
 from services.definition.domain.warnings.advice import advice
 from services.definition.domain.warnings.names import Known
 from tests.definition.builders import (
@@ -441,10 +440,3 @@ def test_advice_never_raises_and_says_where_and_what(tree: pb.Definition) -> Non
         assert warning.field.startswith("definition.root")
         assert warning.description.endswith(".")
     assert advice(tree, found, Known(), NOW + timedelta(0)) == advice(tree, found, Known(), NOW)
-
-
-def test_every_kind_of_node_and_criterion_is_known() -> None:
-    kinds = {field.name for field in pb.Criterion.DESCRIPTOR.oneofs_by_name["kind"].fields}
-    assert set(literals.CRITERIA) == kinds
-    assert set(names.CRITERIA) == kinds
-    assert set(meaning.NODES) == {field.name for field in pb.Node.DESCRIPTOR.oneofs_by_name["kind"].fields}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import replace
 
@@ -91,7 +92,8 @@ class CatalogueApi(pb_grpc.CatalogueServiceServicer):
         )
         async with self._store.read(account_of(context)) as scope:
             await _workspace(scope, request)
-            sketch = await scope.catalogue.sketch(asked, request.attribute) or ValueSketch()
+            kept = await scope.catalogue.sketches(asked, request.attribute)
+        sketch = await asyncio.to_thread(ValueSketch.all_of, kept)
         shared = sketch.shared
         found = _matching(request.search[:VALUE_MAX], [one.text for one in shared])[: request.page_size or KEPT]
         return pb.ListAttributeValuesResponse(

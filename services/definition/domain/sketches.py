@@ -10,8 +10,9 @@ A value is written down only once several people share it: until then it is know
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import msgspec
@@ -184,6 +185,11 @@ class ValueSketch:
         if len(self.tracked) > TRACKED:
             best = sorted(self.tracked.items(), key=lambda item: (-item[1].count, item[1].error, item[0]))
             self.tracked = dict(best[:TRACKED])
+
+    @classmethod
+    def all_of(cls, kept: Iterable[bytes]) -> ValueSketch:
+        """Of all of these together; without any, of nothing."""
+        return reduce(lambda both, one: both.merged(one), map(cls.from_bytes, kept), cls())
 
     def to_bytes(self) -> bytes:
         """To be kept; `from_bytes` reads it."""

@@ -432,6 +432,8 @@ Global___ListAttributesResponse: _TypeAlias = ListAttributesResponse  # noqa: Y0
 
 @_typing.final
 class ListAttributeValuesRequest(_message.Message):
+    """Of an attribute that comes with many kinds of events from many inputs, the values with the 200 most frequent of those are put together."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     WORKSPACE_ID_FIELD_NUMBER: _builtins.int

@@ -53,7 +53,7 @@ MISSING = Point(missing=True)
 Test = pb.FrequencyTest | pb.NumberTest | pb.ValueTest | pb.Period | bool
 
 _NEGATIVE = frozenset(number for name, number in pb.StringOperator.items() if "_NOT_" in name)
-_COMPARES: Mapping[int, Callable[[Fraction, Fraction, Fraction], bool]] = {
+COMPARES: Mapping[int, Callable[[Fraction, Fraction, Fraction], bool]] = {
     pb.COMPARISON_EQUAL: lambda value, operand, upper: value == operand,
     pb.COMPARISON_NOT_EQUAL: lambda value, operand, upper: value != operand,
     pb.COMPARISON_LESS: lambda value, operand, upper: value < operand,
@@ -62,14 +62,14 @@ _COMPARES: Mapping[int, Callable[[Fraction, Fraction, Fraction], bool]] = {
     pb.COMPARISON_GREATER_OR_EQUAL: lambda value, operand, upper: value >= operand,
     pb.COMPARISON_BETWEEN: lambda value, operand, upper: operand <= value <= upper,
 }
-_SPEAKS_OF: Mapping[int, Callable[[str, Sequence[str]], bool]] = {
+SPEAKS_OF: Mapping[int, Callable[[str, Sequence[str]], bool]] = {
     pb.STRING_OPERATOR_CONTAINS: lambda text, wanted: wanted[0] in text,
     pb.STRING_OPERATOR_EQUALS: lambda text, wanted: text == wanted[0],
     pb.STRING_OPERATOR_STARTS_WITH: lambda text, wanted: text.startswith(wanted[0]),
     pb.STRING_OPERATOR_ENDS_WITH: lambda text, wanted: text.endswith(wanted[0]),
     pb.STRING_OPERATOR_IN: lambda text, wanted: text in wanted,
 }
-_POSITIVE: Mapping[int, int] = {
+POSITIVE: Mapping[int, int] = {
     pb.STRING_OPERATOR_NOT_CONTAINS: pb.STRING_OPERATOR_CONTAINS,
     pb.STRING_OPERATOR_NOT_EQUALS: pb.STRING_OPERATOR_EQUALS,
     pb.STRING_OPERATOR_NOT_STARTS_WITH: pb.STRING_OPERATOR_STARTS_WITH,
@@ -165,7 +165,7 @@ def _folds(test: pb.StringTest) -> list[str]:
 
 
 def _equality_of(test: pb.StringTest) -> bool:
-    return _POSITIVE.get(test.operator, test.operator) in _OF_EQUALITY
+    return POSITIVE.get(test.operator, test.operator) in _OF_EQUALITY
 
 
 # --- truths at a point
@@ -180,22 +180,22 @@ def _holds(domain: Domain, test: Test, point: Point) -> Truth:
         return holds_at(test, point.day, point.age)
     if isinstance(test, pb.FrequencyTest | pb.NumberTest):
         return _compares(test, point.number)
-    return _VALUE_TESTS[test.WhichOneof("kind") or ""](test, point)
+    return VALUE_TESTS[test.WhichOneof("kind") or ""](test, point)
 
 
 def _compares(test: pb.FrequencyTest | pb.NumberTest, number: Fraction | None) -> bool:
     upper = Fraction(test.upper) if test.comparison == pb.COMPARISON_BETWEEN else Fraction(0)
-    return number is not None and _COMPARES[test.comparison](number, Fraction(test.value), upper)
+    return number is not None and COMPARES[test.comparison](number, Fraction(test.value), upper)
 
 
 def _string(test: pb.ValueTest, point: Point) -> Truth:
     """Patterns are not looked into: how many characters a text has is not known by its folded form."""
-    positive = _POSITIVE.get(test.string.operator, test.string.operator)
+    positive = POSITIVE.get(test.string.operator, test.string.operator)
     if point.text is None and not point.other_text:
         return False
-    if positive not in _SPEAKS_OF or (point.text is None and positive not in _OF_EQUALITY):
+    if positive not in SPEAKS_OF or (point.text is None and positive not in _OF_EQUALITY):
         return None
-    speaks = point.text is not None and _SPEAKS_OF[positive](point.text, _folds(test.string))
+    speaks = point.text is not None and SPEAKS_OF[positive](point.text, _folds(test.string))
     return speaks != (positive != test.string.operator)
 
 
@@ -218,7 +218,7 @@ def _undecided(test: pb.ValueTest, point: Point) -> Truth:
     return None
 
 
-_VALUE_TESTS: Mapping[str, Callable[[pb.ValueTest, Point], Truth]] = {
+VALUE_TESTS: Mapping[str, Callable[[pb.ValueTest, Point], Truth]] = {
     "string": _string,
     "number": lambda test, point: _compares(test.number, point.number),
     "boolean": _boolean,
