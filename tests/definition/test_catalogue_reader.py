@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -273,59 +274,94 @@ async def test_names_beyond_the_bound_are_counted_only(
         assert (workspace.names, workspace.attributes, workspace.unlisted_events, workspace.unlisted_attributes) == (3, 3, 5, 3)
 
 
-async def killed_process(environment: dict[str, str], seconds: float) -> None:
-    process = await asyncio.create_subprocess_exec(
+@asynccontextmanager
+async def process(environment: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A definition service of its own, killed at the end."""
+    started = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "services.definition"), cwd=ROOT, env=environment, stdout=asyncio.subprocess.DEVNULL
     )
     try:
-        await asyncio.sleep(seconds)
+        yield started
     finally:
-        process.send_signal(signal.SIGKILL)
-        await process.wait()
+        started.send_signal(signal.SIGKILL)
+        await started.wait()
 
 
 @pytest.fixture
-async def file_database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'definition.db'}")
-    await database.start()
-    yield database
-    await database.stop()
-
-
-async def test_a_service_that_is_killed_again_and_again_counts_each_event_once(
-    nats_server: NatsServer, bus: Bus, tmp_path: Path, file_database: Database
-) -> None:
-    await migrate(file_database, MIGRATIONS)
-    environment = {
+def environment(migrated: Database, nats_server: NatsServer, tmp_path: Path) -> dict[str, str]:
+    return {
         **{name: value for name, value in os.environ.items() if not name.startswith("MUSTER_")},
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}",
         "MUSTER_DATA_DIR": str(tmp_path),
-        "MUSTER_DEFINITION_DATABASE_URL": str(file_database.url),
+        "MUSTER_DEFINITION_DATABASE_URL": migrated.url.render_as_string(hide_password=False),
         "MUSTER_DEFINITION_GRPC_PORT": "0",
         "MUSTER_DEFINITION_CATALOGUE_LEASE_SECONDS": "0.5",
         "MUSTER_NATS_URL": nats_server.url,
         "MUSTER_TOKEN_SECRET": TOKEN_SECRET,
     }
-    batches = 0
-    publishing = True
 
-    async def go_on() -> None:
-        nonlocal batches
-        while publishing:
-            await publish(bus, some(10))
-            batches += 1
+
+class Sender:
+    """Publishes batches of ten events one after the other, for the length of a block."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._ends = False
+        self.batches = 0
+
+    async def __aenter__(self) -> Sender:
+        self._task = asyncio.create_task(self._go_on())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._ends = True
+        await self._task
+
+    async def _go_on(self) -> None:
+        while not self._ends:
+            await publish(self._bus, some(10))
+            self.batches += 1
             await asyncio.sleep(0.005)
 
-    sender = asyncio.create_task(go_on())
-    for seconds in (3.1, 4.2, 3.7):
-        await killed_process(environment, seconds)
-    publishing = False
-    await sender
-    assert 0 < await position(file_database) < batches
-    last = asyncio.create_task(killed_process(environment, 30))
-    try:
-        await until_read(file_database, batches)
-    finally:
-        last.cancel()
-        await asyncio.wait([last])
-    assert await counted(file_database) == 10 * batches
+
+async def moves_past(database: Database, sequence: int) -> None:
+    async def there() -> bool:
+        return await position(database) > sequence
+
+    await eventually(there, within_seconds=60)
+
+
+async def test_a_service_that_is_killed_again_and_again_counts_each_event_once(
+    migrated: Database, bus: Bus, environment: dict[str, str]
+) -> None:
+    async with Sender(bus) as sender:
+        for seconds in (0.2, 1.4, 0.7):
+            before = await position(migrated)
+            async with process(environment):
+                await moves_past(migrated, before)
+                await asyncio.sleep(seconds)
+    assert 0 < await position(migrated) < sender.batches
+    async with process(environment):
+        await until_read(migrated, sender.batches)
+    assert await counted(migrated) == 10 * sender.batches
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_a_service_that_stands_still_and_goes_on_counts_nothing_twice_and_loses_nothing(
+    migrated: Database, bus: Bus, environment: dict[str, str]
+) -> None:
+    """On PostgreSQL alone, as replicas are: who stands still in a transaction on SQLite holds its lock until it goes on."""
+    async with Sender(bus) as sender:
+        async with process(environment) as first:
+            await moves_past(migrated, 0)
+            first.send_signal(signal.SIGSTOP)
+            stood_at = sender.batches
+            async with process(environment) as second:
+                await moves_past(migrated, stood_at)
+                first.send_signal(signal.SIGCONT)
+                await moves_past(migrated, sender.batches)
+                second.send_signal(signal.SIGSTOP)
+                await moves_past(migrated, sender.batches)
+    async with process(environment):
+        await until_read(migrated, sender.batches)
+    assert await counted(migrated) == 10 * sender.batches
