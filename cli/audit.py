@@ -23,7 +23,8 @@ app = typer.Typer(no_args_is_help=True, help="Who changed what, and proof that n
 @app.command("list")
 def list_entries(
     kind: Annotated[
-        str, typer.Option(help="Of accounts, workspaces, inputs, audiences or tests: account, workspace, input, audience, abtest.")
+        str,
+        typer.Option(help="Of one kind of things: account, workspace, input, audience, abtest, catalogue."),
     ] = "",
     number: Annotated[int, typer.Option("--id", min=0, help="Of the thing of this number.")] = 0,
     actor: Annotated[str, typer.Option(help="By this person.")] = "",

@@ -15,7 +15,8 @@ from services.chassis.streams import definitions_subject
 from .domain.ab_tests import AbTest
 from .domain.accounts import Account, Input, Workspace
 from .domain.audiences import Audience
-from .translation import ab_test_to_proto, account_to_proto, audience_to_proto, input_to_proto, workspace_to_proto
+from .domain.catalogue import Entry
+from .translation import ab_test_to_proto, account_to_proto, audience_to_proto, entry_to_proto, input_to_proto, workspace_to_proto
 
 # Of the fact, where it is not the kind itself.
 _FIELDS = {"abtest": "ab_test"}
@@ -27,6 +28,12 @@ def change_of(before: Thing | None, after: Thing) -> Change:
     """What the audit log keeps of a change: both states whole, as facts have them, without the digest of a secret."""
     kind, thing_id, state = _state_of(after)
     return Change(kind, thing_id, None if before is None else _as_json(_state_of(before)[2]), _as_json(state))
+
+
+def change_of_entry(before: Entry, after: Entry) -> Change:
+    """What the audit log keeps of what somebody said of a name, under the number of the workspace."""
+    said = None if before.version == 0 else _as_json(entry_to_proto(before))
+    return Change("catalogue", after.key.workspace_id, said, _as_json(entry_to_proto(after)))
 
 
 def _as_json(state: Message) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from .domain.accounts import (
     Workspace,
 )
 from .domain.audiences import Audience, AudienceNotFound, Revision, RevisionNotFound
+from .domain.catalogue import Entry
 from .domain.etags import StaleEtag
 from .domain.idempotency import Create
 from .domain.identity_rules import IdentityRule, IdentityRules
@@ -41,7 +42,7 @@ from .domain.schedules import NO_SCHEDULE, Schedule
 from .domain.texts import folded
 from .domain.uses import CONNECTION_DELETED, CONNECTION_FAULTED, ConnectionUse, User, Uses, outermost_first
 from .domain.validation import OtherAudience, Surroundings
-from .facts import Thing, change_of, fact_of
+from .facts import Thing, change_of, change_of_entry, fact_of
 
 _ID_MAX = 2**63 - 1
 _CHUNK = 500
@@ -395,6 +396,12 @@ class Transaction(Scope):
             "input_ids": list(revision.input_ids),
         }
         await self._connection.execute(insert_ignore(tables.audience_revisions, keys=["audience_id", "revision"]), [row])
+
+    async def save_entry(self, before: Entry, after: Entry) -> None:
+        """Keep what somebody says of a name in the catalogue. No fact tells it: nobody else needs it."""
+        await self.catalogue.save_entry(after)
+        change = change_of_entry(before, after)
+        await self._audit.write(self._connection, self.account_id, [change], now_ms=self._now_ms, actor=self._actor)
 
     async def remember(self, create: Create, thing_id: int, *, account_id: int | None = None) -> None:
         """Note what a create with an idempotency key made; nothing without a key. `account_id` is the caller's, where the thing is in

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import grpc
 import pytest
 from muster.definition.v1 import account_pb2, definition_service_pb2
 from muster.definition.v1 import catalogue_service_pb2 as pb
+from muster.operations.v1 import audit_service_pb2
 
 from services.chassis.bus import Bus
 from services.definition import catalogue_reader
@@ -203,6 +205,18 @@ async def test_people_say_what_a_name_is_for_and_that_it_is_deprecated(data: Dat
     request.update_mask.paths.append("deprecated")
     again = await data.home.catalogue.UpdateCatalogueEntry(request)
     assert (again.description, again.deprecated, again.etag != said.etag) == ("A purchase.", False, True)
+
+
+async def test_what_people_say_is_in_the_audit_log(data: Data) -> None:
+    await data.send(event("buy"))
+    for description in ("First.", "Second.", "Second."):
+        await data.describe("buy", NAME, description=description)
+    request = audit_service_pb2.ListAuditEntriesRequest(kind="catalogue", thing_id=data.workspace_id)
+    found = [json.loads(one.entry) for one in (await data.home.client.audit.ListAuditEntries(request)).entries]
+    assert [(one["before"] and one["before"]["description"], one["after"]["description"]) for one in found] == [
+        ("First.", "Second."),
+        (None, "First."),
+    ]
 
 
 async def test_a_stale_etag_and_a_wrong_text_say_nothing(data: Data) -> None:

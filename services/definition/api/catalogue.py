@@ -122,7 +122,7 @@ class CatalogueApi(pb_grpc.CatalogueServiceServicer):
             refuse(entry_faults(wanted))
             after = said(before, wanted, author=author(), now_ms=now_ms)
             if after is not before:
-                await tx.catalogue.save_entry(after)
+                await tx.save_entry(before, after)
         return entry_to_proto(after)
 
 

@@ -32,7 +32,7 @@ class ListAuditEntriesRequest(_message.Message):
     page_size: _builtins.int
     page_token: _builtins.str
     kind: _builtins.str
-    """`account`, `workspace`, `input`, `audience`, `abtest`. Empty: all."""
+    """`account`, `workspace`, `input`, `audience`, `abtest`; `catalogue`, under the number of the workspace. Empty: all."""
     thing_id: _builtins.int
     """0: all."""
     actor: _builtins.str
