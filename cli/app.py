@@ -48,8 +48,7 @@ app.command("dev")(dev.dev)
 app.command("demo")(demo.demo)
 app.command("status")(status.status)
 app.command("import")(importing.import_file)
-for commands in (listing, lifecycle, revisions, public_json, deleting):
-for commands in (listing, lifecycle, revisions, deleting, validation):
+for commands in (listing, lifecycle, revisions, public_json, validation, deleting):
     commands.add_to(audience.app)
 for group in (
     account,

@@ -82,6 +82,7 @@ class Muster:
     @property
     def public_json(self) -> PublicJsonServiceStub:
         return PublicJsonServiceStub(self._channel("definition"))
+
     def catalogue(self) -> CatalogueServiceStub:
         return CatalogueServiceStub(self._channel("definition"))
 

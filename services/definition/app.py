@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NoReturn
 
-from muster.definition.v1 import catalogue_service_pb2_grpc
+from muster.definition.v1 import catalogue_service_pb2_grpc, public_json_service_pb2_grpc
 from muster.definition.v1 import definition_service_pb2_grpc as pb_grpc
 from muster.definition.v1 import language_service_pb2_grpc as language_grpc
-from muster.definition.v1 import public_json_service_pb2_grpc
 
 from services.chassis.app import App, run
 from services.chassis.audit import Audit

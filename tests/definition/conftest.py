@@ -11,8 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from muster.definition.v1 import account_pb2, audience_pb2, facts_pb2, public_json_service_pb2_grpc
-from muster.definition.v1 import account_pb2, audience_pb2, catalogue_service_pb2_grpc, facts_pb2
+from muster.definition.v1 import account_pb2, audience_pb2, catalogue_service_pb2_grpc, facts_pb2, public_json_service_pb2_grpc
 from muster.definition.v1 import definition_service_pb2 as pb
 from muster.definition.v1 import definition_service_pb2_grpc as pb_grpc
 from muster.definition.v1 import language_service_pb2_grpc as language_grpc
