@@ -83,6 +83,7 @@ class Muster:
     def public_json(self) -> PublicJsonServiceStub:
         return PublicJsonServiceStub(self._channel("definition"))
 
+    @property
     def catalogue(self) -> CatalogueServiceStub:
         return CatalogueServiceStub(self._channel("definition"))
 

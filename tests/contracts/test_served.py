@@ -20,11 +20,16 @@ from services.chassis.errors import from_rpc_error
 PROTOS = Path(__file__).resolve().parents[2] / "protos"
 SERVICES = ("definition", "ingest", "evaluator", "forwarder", "sharing", "export", "console")
 
+# Those that keep an audit log.
+AUDITED = {"definition"}
+
 
 def contracts(service: str) -> Iterator[FileDescriptor]:
     """The files of a service's contract, and the one that all services serve."""
     for name in (service, "operations"):
         for path in sorted((PROTOS / "muster" / name / "v1").glob("*.proto")):
+            if path.name == "audit_service.proto" and service not in AUDITED:
+                continue
             module = ".".join(path.relative_to(PROTOS).with_suffix("").parts)
             yield importlib.import_module(f"{module}_pb2").DESCRIPTOR
 
