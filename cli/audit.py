@@ -17,6 +17,16 @@ from cli.output import AccountOption, JsonOption, note, print_json, table
 from cli.settings import Settings
 from services.chassis.audit import Verifier
 
+# The services that keep a log, and what its entries are of.
+_KINDS = {
+    "definition": ("account", "workspace", "input", "audience", "abtest", "catalogue"),
+    "forwarder": ("configuration", "connection"),
+}
+ServiceOption = Annotated[
+    str,
+    typer.Option("--service", help="Whose log: definition (accounts, audiences, tests, ...) or forwarder (configurations, connections)."),
+]
+
 app = typer.Typer(no_args_is_help=True, help="Who changed what, and proof that nobody rewrote it.")
 
 
@@ -29,13 +39,15 @@ def list_entries(
     number: Annotated[int, typer.Option("--id", min=0, help="Of the thing of this number.")] = 0,
     actor: Annotated[str, typer.Option(help="By this person.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=500, help="At most so many, the newest ones.")] = 50,
+    service: ServiceOption = "",
     account: AccountOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List changes, the newest first."""
+    service = _service(service, kind)
     request = pb.ListAuditEntriesRequest(kind=kind, thing_id=number, actor=actor, page_size=limit)
     with Muster(Settings.load(), account) as muster:
-        found = muster.call(muster.audit.ListAuditEntries, request, service="definition")
+        found = muster.call(muster.audit(service).ListAuditEntries, request, service=service)
     entries = [json.loads(one.entry) for one in found.entries]
     if as_json:
         print_json({"entries": entries})
@@ -58,12 +70,14 @@ def list_entries(
 def export(
     file: Annotated[Path, typer.Argument(help="Where to write, a JSON object a line; `-`: standard output.")],
     after: Annotated[int, typer.Option(min=0, help="Only entries after this number.")] = 0,
+    service: ServiceOption = "definition",
     account: AccountOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the whole log, the oldest entry first: NDJSON, each line an entry with its hash."""
+    service = _service(service)
     with Muster(Settings.load(), account) as muster:
-        lines = (f'{{"entry":{one.entry},"hash":"{one.hash}"}}\n' for one in _entries(muster, after))
+        lines = (f'{{"entry":{one.entry},"hash":"{one.hash}"}}\n' for one in _entries(muster, service, after))
         if str(file) == "-":
             sys.stdout.writelines(lines)
             return
@@ -81,19 +95,20 @@ def export(
 @app.command("verify")
 def verify(
     file: Annotated[Path | None, typer.Argument(help="An exported log; without one, the log as it is now.")] = None,
+    service: ServiceOption = "definition",
     head: Annotated[str, typer.Option(help="NUMBER:HASH of an entry, as `verify` told it earlier: that one must be there as it was.")] = "",
     account: AccountOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Verify that no entry was altered, left out or put in between; exit code 1 if one was."""
-    known = _head(head)
+    known, service = _head(head), _service(service)
     verifier = Verifier()
     if file is not None:
         fault = _walk(verifier, _lines(file), known)
     else:
         with Muster(Settings.load(), account) as muster:
-            fault = _walk(verifier, ((one.entry, one.hash) for one in _entries(muster, 0)), known)
-            end = muster.call(muster.audit.GetAuditHead, pb.GetAuditHeadRequest(), service="definition")
+            fault = _walk(verifier, ((one.entry, one.hash) for one in _entries(muster, service, 0)), known)
+            end = muster.call(muster.audit(service).GetAuditHead, pb.GetAuditHeadRequest(), service=service)
         if not fault and end.number < verifier.number:
             fault = f"The log says that it ends with entry {end.number}, and has more."
     if not fault and known and verifier.number < known[0]:
@@ -109,6 +124,14 @@ def verify(
     print(f"{verifier.number}:{verifier.hash}")
 
 
+def _service(given: str, kind: str = "") -> str:
+    """The service that is meant: the one that is given, else the one that keeps things of this kind. Raises a fault for another one."""
+    meant = given or next((service for service, kinds in _KINDS.items() if kind in kinds), "definition")
+    if meant not in _KINDS:
+        raise bad_input(f"The service {meant!r} keeps no audit log.", hint=f"These do: {', '.join(_KINDS)}.")
+    return meant
+
+
 def _walk(verifier: Verifier, entries: Iterable[tuple[str, str]], known: tuple[int, str] | None) -> str:
     """What is wrong first; empty if nothing is."""
     for entry, said in entries:
@@ -119,9 +142,9 @@ def _walk(verifier: Verifier, entries: Iterable[tuple[str, str]], known: tuple[i
     return ""
 
 
-def _entries(muster: Muster, after: int) -> Iterator[pb.AuditEntry]:
+def _entries(muster: Muster, service: str, after: int) -> Iterator[pb.AuditEntry]:
     request = pb.ExportAuditEntriesRequest(after_number=after)
-    for page in muster.stream(muster.audit.ExportAuditEntries, request, service="definition"):
+    for page in muster.stream(muster.audit(service).ExportAuditEntries, request, service=service):
         yield from page.entries
 
 

@@ -68,10 +68,6 @@ class Muster:
         return AudienceServiceStub(self._channel("definition"))
 
     @property
-    def audit(self) -> AuditServiceStub:
-        return AuditServiceStub(self._channel("definition"))
-
-    @property
     def ab_tests(self) -> AbTestServiceStub:
         return AbTestServiceStub(self._channel("definition"))
 
@@ -110,6 +106,10 @@ class Muster:
     @property
     def connections(self) -> ConnectionServiceStub:
         return ConnectionServiceStub(self._channel("forwarder"))
+
+    def audit(self, service: str) -> AuditServiceStub:
+        """The audit log of a service that keeps one."""
+        return AuditServiceStub(self._channel(service))
 
     def operations(self, service: str) -> OperationsServiceStub:
         """What every service serves beside its own contract."""

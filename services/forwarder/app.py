@@ -10,6 +10,7 @@ from muster.forwarder.v1.forwarder_service_pb2_grpc import (
 )
 
 from services.chassis.app import App, run
+from services.chassis.audit_api import add_audit
 from services.chassis.bus import Bus
 from services.chassis.client import Tokens, channel
 from services.chassis.clock import Clock, SystemClock
@@ -32,7 +33,7 @@ from services.forwarder.lookups import IdentityLookUp, MemberLists
 from services.forwarder.messages import DefinitionMessages, MembershipMessages, ProfileMessages
 from services.forwarder.settings import ForwarderSettings
 from services.forwarder.snapshots import Snapshots
-from services.forwarder.stores.store import Store
+from services.forwarder.stores.store import AUDIT, Store
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -97,6 +98,7 @@ async def assemble(app: App, settings: ForwarderSettings, *, connectors: Connect
     server.add(add_ConfigurationServiceServicer_to_server, configuration_api, "muster.forwarder.v1.ConfigurationService")
     connection_api = ConnectionApi(store, connectors, dispatcher, snapshots, relay, clock)
     server.add(add_ConnectionServiceServicer_to_server, connection_api, "muster.forwarder.v1.ConnectionService")
+    add_audit(server, database, AUDIT)
     add_operations(server, bus, settings, clock)
     return server
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text, UniqueConstraint, text
 
+from services.chassis.audit import audit_tables
 from services.chassis.database import id_column, ms_column, new_metadata
 from services.chassis.outbox import outbox_table
 
@@ -222,3 +223,5 @@ rejected_records = Table(
 )
 
 outbox = outbox_table(metadata)
+
+audit_heads, audit_entries = audit_tables(metadata)

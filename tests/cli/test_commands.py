@@ -184,6 +184,8 @@ def test_changes_are_listed_exported_and_verified(live: Run, tmp_path: Path) -> 
     listed = live("audit", "list", "--kind", "audience", "--id", audience, "--json").document["entries"]
     assert [one["after"]["name"] for one in listed] == ["Renamed", "New"]
     assert "UpdateAudience" in live("audit", "list", "--kind", "audience", "--id", audience).out
+    assert live("audit", "verify", "--service", "forwarder").exit_code == 0
+    assert live("audit", "list", "--service", "console").exit_code == 2
     file = tmp_path / "log.ndjson"
     assert live("audit", "export", file).exit_code == 0
     held = live("audit", "verify", file, "--json")

@@ -21,7 +21,7 @@ PROTOS = Path(__file__).resolve().parents[2] / "protos"
 SERVICES = ("definition", "ingest", "evaluator", "forwarder", "sharing", "export", "console")
 
 # Those that keep an audit log.
-AUDITED = {"definition"}
+AUDITED = {"definition", "forwarder"}
 
 
 def contracts(service: str) -> Iterator[FileDescriptor]:

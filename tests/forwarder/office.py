@@ -19,6 +19,7 @@ from muster.forwarder.v1 import forwarder_service_pb2 as rpc
 from muster.forwarder.v1 import forwarder_service_pb2_grpc as rpc_grpc
 from muster.ingest.v1 import facts_pb2 as ingest_facts
 from muster.ingest.v1 import identity_pb2, ingest_service_pb2, ingest_service_pb2_grpc
+from muster.operations.v1 import audit_service_pb2_grpc as audit_grpc
 
 from services.chassis import auth
 from services.chassis.app import App
@@ -88,7 +89,11 @@ class Bound:
 
     def __init__(self, to: grpc.aio.Channel, token: str) -> None:
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        self._stubs: tuple[Any, ...] = (rpc_grpc.ConfigurationServiceStub(to), rpc_grpc.ConnectionServiceStub(to))
+        self._stubs: tuple[Any, ...] = (
+            rpc_grpc.ConfigurationServiceStub(to),
+            rpc_grpc.ConnectionServiceStub(to),
+            audit_grpc.AuditServiceStub(to),
+        )
 
     def __getattr__(self, method: str) -> Any:
         stub = next(stub for stub in self._stubs if hasattr(stub, method))

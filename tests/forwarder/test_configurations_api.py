@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from muster.forwarder.v1 import connection_pb2 as pb
 from muster.forwarder.v1 import forwarder_service_pb2 as rpc
+from muster.operations.v1 import audit_service_pb2 as audit_pb
 
 from services.chassis import log as logs
+from services.chassis.audit import Verifier
 from tests.fakes.waiting import eventually
 from tests.fakes.webhook_partner import Status
 from tests.forwarder.desk import SECRET
@@ -234,3 +237,34 @@ async def test_private_targets_are_refused_where_they_are_not_allowed(
         assert not said.works
     finally:
         await strict.stop()
+
+
+async def test_changes_are_in_the_audit_log_without_secrets(either_office: Office) -> None:
+    office = either_office
+    made = await office.connected(1, [1])
+    await office.call.PauseConnection(rpc.PauseConnectionRequest(connection_id=made.connection_id))
+    configuration = pb.Configuration(configuration_id=made.configuration_id, name="Other", settings={"secret": "another secret of theirs"})
+    request = rpc.UpdateConfigurationRequest(configuration=configuration)
+    request.update_mask.paths.extend(["name", "settings.secret"])
+    await office.call.UpdateConfiguration(request)
+    await office.call.DeleteConnection(rpc.DeleteConnectionRequest(connection_id=made.connection_id))
+    await office.call.DeleteConfiguration(rpc.DeleteConfigurationRequest(configuration_id=made.configuration_id))
+    verifier, told = Verifier(), list[dict[str, Any]]()
+    async for page in office.call.ExportAuditEntries(audit_pb.ExportAuditEntriesRequest()):
+        for one in page.entries:
+            assert verifier.take(one.entry, one.hash), verifier.fault
+            assert "another secret" not in one.entry
+            assert SECRET not in one.entry
+            told.append(json.loads(one.entry))
+    steps = [(one["kind"], one["method"].rpartition("/")[2], (one["after"] or {}).get("state", "")) for one in told]
+    assert steps == [
+        ("configuration", "CreateConfiguration", ""),
+        ("connection", "CreateConnection", "CONNECTION_STATE_SENDING"),
+        ("connection", "PauseConnection", "CONNECTION_STATE_PAUSED"),
+        ("configuration", "UpdateConfiguration", ""),
+        ("connection", "UpdateConfiguration", "CONNECTION_STATE_PAUSED"),
+        ("connection", "DeleteConnection", "CONNECTION_STATE_DELETED"),
+        ("configuration", "DeleteConfiguration", ""),
+    ]
+    assert (told[3]["before"]["name"], told[3]["after"]["name"]) == ("Hook", "Other")
+    assert told[-1]["after"] is None

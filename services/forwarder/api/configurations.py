@@ -83,6 +83,7 @@ class ConfigurationApi(rpc_grpc.ConfigurationServiceServicer):
                 idempotency_key=request.idempotency_key or None,
             )
             if made is not None:
+                tx.note_configuration(None, made, now_ms=made.create_time_ms)
                 return made
             before = await tx.configurations.of_key(account_id, request.idempotency_key)
             if before is None or not _is_same(before, request.integration_key, name, settings, secrets):
@@ -123,6 +124,7 @@ class ConfigurationApi(rpc_grpc.ConfigurationServiceServicer):
             now_ms = self._clock.now_ms()
             after = replace(before, name=name, settings=settings, secrets=secrets, version=before.version + 1, update_time_ms=now_ms)
             await tx.configurations.save(after)
+            tx.note_configuration(before, after, now_ms=now_ms)
             if after.name != before.name:
                 await _tell_name(tx, after, now_ms)
             return after, await self._apply(tx, before, after, now_ms)
@@ -142,7 +144,9 @@ class ConfigurationApi(rpc_grpc.ConfigurationServiceServicer):
                 raise StaleEtag("The configuration was changed meanwhile: read it again.", configuration_id=found.id)
             if await tx.configurations.is_used(found.id):
                 raise ConfigurationInUse("The configuration has connections: delete them first.", configuration_id=found.id)
-            await tx.configurations.delete(found, now_ms=self._clock.now_ms())
+            now_ms = self._clock.now_ms()
+            await tx.configurations.delete(found, now_ms=now_ms)
+            tx.note_configuration(found, None, now_ms=now_ms)
             await tx.configurations.forget_secrets()
             return found
 
