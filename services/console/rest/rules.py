@@ -8,7 +8,7 @@ from functools import cached_property
 
 from google.api import annotations_pb2, http_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor, MethodDescriptor
-from muster.definition.v1 import definition_service_pb2, language_service_pb2, public_json_service_pb2
+from muster.definition.v1 import catalogue_service_pb2, definition_service_pb2, language_service_pb2, public_json_service_pb2
 from muster.evaluator.v1 import evaluator_service_pb2
 from muster.forwarder.v1 import forwarder_service_pb2
 
@@ -18,6 +18,7 @@ CONTRACTS: tuple[FileDescriptor, ...] = (
     definition_service_pb2.DESCRIPTOR,
     language_service_pb2.DESCRIPTOR,
     public_json_service_pb2.DESCRIPTOR,
+    catalogue_service_pb2.DESCRIPTOR,
     evaluator_service_pb2.DESCRIPTOR,
     forwarder_service_pb2.DESCRIPTOR,
 )
