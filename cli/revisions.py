@@ -6,7 +6,7 @@ import sys
 from typing import Annotated
 
 import typer
-from muster.definition.v1 import audience_pb2
+from muster.definition.v1 import audience_pb2, definition_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
 from muster.definition.v1 import language_service_pb2 as language_pb
 from muster.evaluator.v1 import evaluator_service_pb2 as evaluator_pb
@@ -16,8 +16,9 @@ from cli import definition as definitions
 from cli.client import Muster
 from cli.definition import DefinitionOption, TextOption
 from cli.faults import CliFault, ExitCode, bad_input
-from cli.output import AccountOption, JsonOption, as_dict, console, count, fields, print_json, table, when, word
+from cli.output import AccountOption, JsonOption, as_dict, console, count, fields, note, print_json, table, when, word
 from cli.settings import Settings
+from services.chassis.errors import FieldViolation
 
 AudienceArgument = Annotated[int, typer.Argument(min=1, metavar="AUDIENCE", help="The number of the audience.")]
 
@@ -66,6 +67,7 @@ def edit(
         compared, effect = None, None
         if text or definition:
             new = definitions.read(muster, definition, text, workspaces=before.workspace_ids, inputs=before.input_ids)
+            _check(muster, before, new)
             request.audience.definition.CopyFrom(new)
             request.update_mask.paths.append("definition")
             compare = language_pb.CompareDefinitionsRequest(audience_id=audience, definition=new)
@@ -145,6 +147,19 @@ def restore(
     with Muster(Settings.load(), account) as muster:
         request = pb.RestoreAudienceRevisionRequest(audience_id=audience, revision=revision)
         _show(muster.call(muster.audiences.RestoreAudienceRevision, request, service="definition"), as_json)
+
+
+def _check(muster: Muster, before: audience_pb2.Audience, new: definition_pb2.Definition) -> None:
+    """Tell the warnings of a definition. Raises a fault for one that would be refused, before anybody is asked."""
+    request = pb.ValidateDefinitionRequest(
+        definition=new, workspace_ids=before.workspace_ids, input_ids=before.input_ids, audience_id=before.audience_id
+    )
+    verdict = muster.call(muster.audiences.ValidateDefinition, request, service="definition")
+    for one in verdict.warnings:
+        note(f"{one.field}: {one.description}")
+    if verdict.faults:
+        violations = [FieldViolation(one.field, one.description, one.reason) for one in verdict.faults]
+        raise CliFault("The definition can't be saved.", exit_code=ExitCode.BAD_INPUT, reason="INVALID_AUDIENCE", violations=violations)
 
 
 def _effect(muster: Muster, before: audience_pb2.Audience, after: audience_pb2.Audience) -> dict[str, int] | None:

@@ -165,6 +165,8 @@ def test_an_edit_shows_what_it_changes_before_it_is_applied(live: Run) -> None:
     assert "  installed in the last 48 hours" in asked.out
     assert "0 would enter, 0 would leave" in asked.out
     assert live("audience", "edit", audience, "--text", "installed within 48 hours", "--json").exit_code == 2, "nobody was asked"
+    cycle = live("audience", "edit", audience, "--text", f"member of {audience}", "--dry-run", "--json")
+    assert (cycle.exit_code, [one["reason"] for one in cycle.fault["violations"]]) == (2, ["CYCLE"])
     text = "installed within 48 hours and sessions < 3"
     done = live("audience", "edit", audience, "--text", text, "--note", "too wide", "--yes", "--name", "Narrower", "--json")
     assert (done.document["revision"], done.document["name"]) == ("2", "Narrower")
