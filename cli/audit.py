@@ -46,9 +46,13 @@ def list_entries(
     """List changes, the newest first."""
     service = _service(service, kind)
     request = pb.ListAuditEntriesRequest(kind=kind, thing_id=number, actor=actor, page_size=limit)
+    entries = list[Any]()
     with Muster(Settings.load(), account) as muster:
-        found = muster.call(muster.audit(service).ListAuditEntries, request, service=service)
-    entries = [json.loads(one.entry) for one in found.entries]
+        while request.page_size:
+            found = muster.call(muster.audit(service).ListAuditEntries, request, service=service)
+            entries += [json.loads(one.entry) for one in found.entries]
+            # A page of long entries holds fewer than were asked for.
+            request.page_token, request.page_size = found.next_page_token, limit - len(entries) if found.next_page_token else 0
     if as_json:
         print_json({"entries": entries})
         return

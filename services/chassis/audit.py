@@ -12,16 +12,18 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text, select, update
+from sqlalchemy import BigInteger, Column, Index, MetaData, Select, Table, Text, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from .auth import current_caller
 from .clock import from_ms
-from .database import insert_ignore, ms_column
+from .database import Database, insert_ignore, ms_column
 from .origin import origin
 
 GENESIS = "0" * 64
 _PAGE = 500
+# What one page holds at most, unless its first entry alone is longer: an entry may have a definition of half a megabyte twice.
+PAGE_CHARACTERS = 4_000_000
 
 
 def audit_tables(metadata: MetaData) -> tuple[Table, Table]:
@@ -136,10 +138,12 @@ class Audit:
         await connection.execute(self._entries.insert(), rows)
         await connection.execute(update(heads).where(mine).values(number=number, hash=last))
 
-    async def page(self, connection: AsyncConnection, account_id: int, search: Search, *, before: int, limit: int) -> list[Kept]:
-        """Those that the search finds with numbers below `before`, the newest first."""
+    async def page(
+        self, connection: AsyncConnection, account_id: int, search: Search, *, before: int, limit: int
+    ) -> tuple[list[Kept], bool]:
+        """Those that the search finds with numbers below `before`, the newest first, as many as fit; and whether there are more."""
         table = self._entries
-        query = select(table.c.number, table.c.entry, table.c.hash).where(table.c.account_id == account_id, table.c.number < before)
+        query = select(table.c.number).where(table.c.account_id == account_id, table.c.number < before)
         if search.kind:
             query = query.where(table.c.kind == search.kind)
         if search.thing_id:
@@ -150,20 +154,35 @@ class Audit:
             query = query.where(table.c.time_ms >= search.from_ms)
         if search.to_ms:
             query = query.where(table.c.time_ms < search.to_ms)
-        rows = await connection.execute(query.order_by(table.c.number.desc()).limit(limit))
-        return [Kept(row.number, row.entry, row.hash) for row in rows]
+        found, more = await self._fitting(connection, account_id, query.order_by(table.c.number.desc()), limit)
+        return found[::-1], more
 
-    async def chain(self, connection: AsyncConnection, account_id: int, *, after: int) -> AsyncIterator[list[Kept]]:
-        """All entries with numbers above `after`, the oldest first, in pages."""
+    async def chain(self, database: Database, account_id: int, *, after: int) -> AsyncIterator[list[Kept]]:
+        """All entries with numbers above `after`, the oldest first, in pages. Between two of them it holds no connection: whoever reads
+        may take their time."""
         table = self._entries
         while True:
-            mine = select(table.c.number, table.c.entry, table.c.hash).where(table.c.account_id == account_id, table.c.number > after)
-            rows = await connection.execute(mine.order_by(table.c.number).limit(_PAGE))
-            found = [Kept(row.number, row.entry, row.hash) for row in rows]
+            query = select(table.c.number).where(table.c.account_id == account_id, table.c.number > after).order_by(table.c.number)
+            async with database.read() as connection:
+                found, _ = await self._fitting(connection, account_id, query, _PAGE)
             if not found:
                 return
             yield found
             after = found[-1].number
+
+    async def _fitting(self, connection: AsyncConnection, account_id: int, query: Select[Any], limit: int) -> tuple[list[Kept], bool]:
+        """The first of the entries whose numbers a query finds, in the order of their numbers, and whether there are more."""
+        table = self._entries
+        sized = (await connection.execute(query.add_columns(func.length(table.c.entry)).limit(limit + 1))).all()
+        numbers, characters = list[int](), 0
+        for number, length in sized[:limit]:
+            characters += length
+            if numbers and characters > PAGE_CHARACTERS:
+                break
+            numbers.append(number)
+        mine = select(table.c.number, table.c.entry, table.c.hash).where(table.c.account_id == account_id, table.c.number.in_(numbers))
+        rows = await connection.execute(mine.order_by(table.c.number))
+        return [Kept(row.number, row.entry, row.hash) for row in rows], len(numbers) < len(sized)
 
     async def head(self, connection: AsyncConnection, account_id: int) -> tuple[int, str]:
         """The number and the hash of the last entry."""

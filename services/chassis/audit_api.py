@@ -38,22 +38,18 @@ class AuditApi(pb_grpc.AuditServiceServicer):
         limit = request.page_size or _PAGE
         search = Search(request.kind, request.thing_id, request.actor, request.from_ms, request.to_ms)
         async with self._database.read() as connection:
-            found = await self._audit.page(
-                connection, account_of(context), search, before=int(request.page_token or _LAST), limit=limit + 1
+            found, more = await self._audit.page(
+                connection, account_of(context), search, before=int(request.page_token or _LAST), limit=limit
             )
-        more = len(found) > limit
-        return pb.ListAuditEntriesResponse(
-            entries=[_told(one) for one in found[:limit]], next_page_token=str(found[limit - 1].number) if more else ""
-        )
+        return pb.ListAuditEntriesResponse(entries=[_told(one) for one in found], next_page_token=str(found[-1].number) if more else "")
 
     async def ExportAuditEntries(
         self, request: pb.ExportAuditEntriesRequest, context: Context
     ) -> AsyncIterator[pb.ExportAuditEntriesResponse]:
-        async with self._database.read() as connection:
-            async for page in self._audit.chain(connection, account_of(context), after=request.after_number):
-                for one in page:
-                    # One at a time: an entry may hold a definition of half a megabyte twice.
-                    yield pb.ExportAuditEntriesResponse(entries=[_told(one)])
+        async for page in self._audit.chain(self._database, account_of(context), after=request.after_number):
+            for one in page:
+                # One at a time: an entry may hold a definition of half a megabyte twice.
+                yield pb.ExportAuditEntriesResponse(entries=[_told(one)])
 
     async def GetAuditHead(self, request: pb.GetAuditHeadRequest, context: Context) -> pb.AuditHead:
         async with self._database.read() as connection:

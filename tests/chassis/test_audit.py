@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from services.chassis.audit import APPEND_ONLY, GENESIS, Audit, Change, Kept, Search, Verifier, audit_tables, canonical, hash_of
+from services.chassis.audit import (
+    APPEND_ONLY,
+    GENESIS,
+    PAGE_CHARACTERS,
+    Audit,
+    Change,
+    Kept,
+    Search,
+    Verifier,
+    audit_tables,
+    canonical,
+    hash_of,
+)
 from services.chassis.database import Database, new_metadata
 
 _states = st.dictionaries(st.text(max_size=3), st.none() | st.integers() | st.text(max_size=3), max_size=3)
@@ -81,8 +93,7 @@ async def audit(database: Database) -> Audit:
 
 
 async def kept(database: Database, audit: Audit, account_id: int) -> list[Kept]:
-    async with database.read() as connection:
-        return [one async for page in audit.chain(connection, account_id, after=0) for one in page]
+    return [one async for page in audit.chain(database, account_id, after=0) for one in page]
 
 
 async def test_entries_are_chained_by_account_and_searched(database: Database, audit: Audit) -> None:
@@ -107,8 +118,23 @@ async def test_entries_are_chained_by_account_and_searched(database: Database, a
             (Search(actor="bob"), []),
             (Search(from_ms=2_000, to_ms=3_000), [4, 3]),
         ):
-            assert [one.number for one in await audit.page(connection, 1, search, before=99, limit=10)] == numbers
-        assert [one.number for one in await audit.page(connection, 1, Search(), before=4, limit=2)] == [3, 2]
+            found, more = await audit.page(connection, 1, search, before=99, limit=10)
+            assert ([one.number for one in found], more) == (numbers, False)
+        found, more = await audit.page(connection, 1, Search(), before=4, limit=2)
+        assert ([one.number for one in found], more) == ([3, 2], True)
+
+
+async def test_long_entries_come_in_pages_that_fit_and_no_reader_holds_a_connection(database: Database, audit: Audit) -> None:
+    large = {"name": "x" * (PAGE_CHARACTERS // 3)}
+    async with database.transaction() as connection:
+        await audit.write(connection, 1, [Change("audience", number, None, large) for number in range(7)], now_ms=1)
+    pages = audit.chain(database, 1, after=0)
+    assert [one.number for one in await anext(pages)] == [1, 2]
+    assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # of a pool that keeps connections
+    assert [one.number async for page in pages for one in page] == [3, 4, 5, 6, 7]
+    async with database.read() as connection:
+        found, more = await audit.page(connection, 1, Search(), before=99, limit=50)
+    assert ([one.number for one in found], more) == ([7, 6], True)
 
 
 async def test_a_change_that_is_taken_back_leaves_no_entry(database: Database, audit: Audit) -> None:

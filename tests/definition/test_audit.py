@@ -10,6 +10,7 @@ from muster.definition.v1 import definition_service_pb2 as pb
 from muster.operations.v1 import audit_service_pb2 as audit_pb
 
 from services.chassis.audit import Verifier
+from tests.definition.builders import all_of, attribute, definition, equals
 from tests.definition.conftest import Home, Service, refused
 from tests.definition.others import split
 from tests.fakes.waiting import eventually
@@ -85,3 +86,19 @@ async def test_pages_and_another_account(service: Service, home: Home) -> None:
     assert await entries(stranger, kind="audience") == []
     failure = await refused(home.client.audit.ListAuditEntries(audit_pb.ListAuditEntriesRequest(page_token="x")))
     assert failure.reason == "INVALID_PAGE_TOKEN"
+
+
+async def test_entries_of_large_definitions_are_listed_in_pages_that_fit(home: Home) -> None:
+    large = definition(all_of(*(attribute(f"a{number}", equals("x" * 900)) for number in range(450))))
+    audience = await home.audience("Large", definition=large)
+    for number in range(25):
+        audience = await home.update(audience, name=f"Large {number}")
+    found, token = list[int](), ""
+    while True:
+        said = await home.client.audit.ListAuditEntries(audit_pb.ListAuditEntriesRequest(kind="audience", page_token=token))
+        found += [one.number for one in said.entries]
+        token = said.next_page_token
+        if not token:
+            break
+    assert len(found) == 26
+    assert found == sorted(set(found), reverse=True)
