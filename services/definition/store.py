@@ -380,10 +380,9 @@ class Transaction(Scope):
         table = tables.connections
         mine = (table.c.account_id == self.account_id) & (table.c.connection_id == told.connection_id)
         row = {"account_id": self.account_id, "version": version, **asdict(told)}
-        known = await self._one(select(table.c.version).where(mine))
-        if known is None:
-            await self._connection.execute(insert_ignore(table, keys=["account_id", "connection_id"]), [row])
-        else:
+        # Another process may be told of it first at this moment: the insert waits for that one, and the update sees what it wrote.
+        made = await self._connection.execute(insert_ignore(table, keys=["account_id", "connection_id"]), row)
+        if made.rowcount == 0:
             await self._connection.execute(update(table).where(mine & (table.c.version < version)).values(row))
 
     async def keep_revision(self, revision: Revision) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import grpc
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,8 +12,15 @@ from muster.definition.v1 import audience_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
 from muster.forwarder.v1 import connection_pb2
 
+from services.chassis.audit import Audit
 from services.chassis.bus import Bus
-from services.definition.domain.uses import outermost_first
+from services.chassis.database import Database
+from services.chassis.migrations import migrate
+from services.chassis.outbox import Outbox
+from services.definition import tables
+from services.definition.app import MIGRATIONS
+from services.definition.domain.uses import ConnectionUse, outermost_first
+from services.definition.store import Store
 from tests.definition.builders import definition, member_of
 from tests.definition.conftest import Home, Service, refused
 from tests.definition.others import split, tell
@@ -135,3 +145,31 @@ def test_all_users_come_and_each_before_those_that_it_reads(reads: dict[int, fro
 
 def test_a_chain_of_many_levels_is_walked() -> None:
     assert outermost_first(0, {number: {number - 1} for number in range(1, 5_000)}) == list(range(4_999, 0, -1))
+
+
+async def test_of_two_processes_that_are_first_told_of_a_connection_the_newest_state_stays(database: Database) -> None:
+    await migrate(database, MIGRATIONS)
+    store = Store(database, Outbox(tables.outbox), Audit("test", tables.audit_heads, tables.audit_entries))
+    told = ConnectionUse(
+        connection_id=4,
+        audience_id=2,
+        variation="",
+        configuration_id=3,
+        configuration_name="Hook",
+        integration_key="webhook",
+        state=SENDING,
+        fault="",
+    )
+
+    async def later() -> None:
+        async with store.transaction(1, now_ms=1) as tx:
+            await tx.take_connection(replace(told, state=FAULTED, fault="429"), 2)
+
+    async with store.transaction(1, now_ms=1) as tx:
+        await tx.take_connection(told, 1)
+        other = asyncio.create_task(later())
+        await asyncio.sleep(0.2)
+        assert not other.done()
+    await other
+    async with store.read(1) as scope:
+        assert [one.fault for one in await scope.connections_of([2])] == ["429"]
