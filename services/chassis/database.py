@@ -66,14 +66,17 @@ def ms_column(name: str, *, nullable: bool = False) -> Column[int]:
     return Column(name, BigInteger, nullable=nullable)
 
 
-def upsert(table: Table, *, keys: Sequence[str], update: Sequence[str]) -> postgresql.Insert:
-    """An insert that, where a row of these keys exists, sets the columns of `update` to the new values.
+def upsert(table: Table, *, keys: Sequence[str], update: Sequence[str], by: str = "") -> postgresql.Insert:
+    """An insert that, where a row of these keys exists, sets the columns of `update` to the new values; with `by`, the name of a column,
+    unless the row has a greater value there.
 
     `keys` are the columns of the primary key or of one unique constraint. Works on SQLite and PostgreSQL alike:
     `await connection.execute(upsert(ledger, keys=["connection_id", "mpid"], update=["state"]), rows)`.
     """
     statement = postgresql.insert(table)
-    return statement.on_conflict_do_update(index_elements=list(keys), set_={name: statement.excluded[name] for name in update})
+    values = {name: statement.excluded[name] for name in update}
+    newer = table.c[by] <= statement.excluded[by] if by else None
+    return statement.on_conflict_do_update(index_elements=list(keys), set_=values, where=newer)
 
 
 def add_up(table: Table, *, keys: Sequence[str], update: Sequence[str]) -> postgresql.Insert:

@@ -56,11 +56,15 @@ class DefinitionMessages:
                     told[audience.key] = audience
             elif fact.WhichOneof("state") == "ab_test":
                 test = _ab_test(fact)
-                tests[test.account_id, test.ab_test_id] = test
+                earlier = tests.get((test.account_id, test.ab_test_id))
+                if earlier is None or earlier.version < test.version:
+                    tests[test.account_id, test.ab_test_id] = test
         if told or tests:
             now_ms = self._clock.now_ms()
 
             async def work(tx: Tx) -> list[int]:
+                # All at once, and before the connections: one that is being made locks its audience, and its test must not end unseen.
+                await tx.audiences.get_many([*told, *((test.account_id, test.audience_id) for test in tests.values())], lock=True)
                 return await self._take(tx, list(told.values()), now_ms) + await self._take_tests(tx, list(tests.values()), now_ms)
 
             self._wake(await self._store.write(work))

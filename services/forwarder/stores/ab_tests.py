@@ -31,7 +31,7 @@ class AbTests:
         return next((test for test in found if not test.deleted), None)
 
     async def save(self, test: AbTest) -> None:
-        """Keep what was told."""
+        """Keep what was told, unless something newer is known."""
         row = {
             "account_id": test.account_id,
             "ab_test_id": test.ab_test_id,
@@ -39,7 +39,8 @@ class AbTests:
             "version": test.version,
             "variations": [list(one) for one in test.variations],
         }
-        await self._connection.execute(upsert(ab_tests, keys=["account_id", "ab_test_id"], update=["version", "variations"]), [row])
+        keys = ["account_id", "ab_test_id"]
+        await self._connection.execute(upsert(ab_tests, keys=keys, update=["version", "variations"], by="version"), [row])
 
 
 def _test(row: Any) -> AbTest:

@@ -95,7 +95,7 @@ class Audiences:
         return found
 
     async def save(self, audience: Audience) -> None:
-        """Keep what the definition service told; whether its members are followed stays as it is."""
+        """Keep what the definition service told, unless something newer is known; whether its members are followed stays as it is."""
         row = {
             "account_id": audience.account_id,
             "audience_id": audience.audience_id,
@@ -106,7 +106,8 @@ class Audiences:
             "following": Following.NONE,
             "follow_mark": 0,
         }
-        statement = upsert(audiences, keys=["account_id", "audience_id"], update=["name", "external_name", "state", "version"])
+        told = ["name", "external_name", "state", "version"]
+        statement = upsert(audiences, keys=["account_id", "audience_id"], update=told, by="version")
         await self._connection.execute(statement, [row])
 
     async def follow(self, key: Key, following: Following) -> None:
