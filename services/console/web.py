@@ -59,7 +59,16 @@ class Web:
         app = Starlette(routes=[Route("/", self._status), Route("/healthz", self._health), *self._routes])
         listener = socket.create_server((self._host, self._port))
         self._port = listener.getsockname()[1]
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2, server_header=False)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+            server_header=False,
+            # Who calls is who is seen: what a caller says of that is passed on beside it.
+            proxy_headers=False,
+        )
         self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="web")
         log.info("http_listening", url=self.url)

@@ -154,15 +154,20 @@ def _fault(rule: Rule, body: bytes) -> Refusal | None:
 
 
 class _Evaluator:
-    """Says something once, and then fails or waits."""
+    """Says something once, unless it is `silent`, and then fails or waits."""
 
-    def __init__(self, *, fails: bool) -> None:
+    def __init__(self, *, fails: bool = False, silent: bool = False) -> None:
         self._fails = fails
-        self.left = asyncio.Event()
+        self._silent = silent
+        self.came, self.left = asyncio.Event(), asyncio.Event()
+        self.metadata: dict[str, Any] = {}
 
     async def watch(self, request: object, context: Any) -> AsyncIterator[evaluator_pb.WatchAudiencesResponse]:
+        self.metadata = dict(context.invocation_metadata())
+        self.came.set()
         try:
-            yield evaluator_pb.WatchAudiencesResponse()
+            if not self._silent:
+                yield evaluator_pb.WatchAudiencesResponse()
             if self._fails:
                 await context.abort_with_status(rpc_status.to_status(to_status(DeadlineExceeded("Too long."))))
             await asyncio.sleep(60)
@@ -212,6 +217,35 @@ async def test_whoever_leaves_a_stream_ends_the_call() -> None:
             assert not evaluator.left.is_set()
         async with asyncio.timeout(10):
             await evaluator.left.wait()
+
+
+async def test_whoever_leaves_before_a_stream_says_anything_ends_the_call_too() -> None:
+    evaluator = _Evaluator(silent=True)
+    async with _served(evaluator) as client:
+        asking = asyncio.create_task(client.get("/api/v1/statistics:watch"))
+        async with asyncio.timeout(10):
+            await evaluator.came.wait()
+            asking.cancel()
+            await evaluator.left.wait()
+
+
+async def test_a_header_that_comes_twice_is_refused() -> None:
+    async with _served(_Evaluator()) as client:
+        for name in ("Authorization", "If-Match", "Idempotency-Key"):
+            answer = await client.post("/api/v1/audiences/5:activate", headers=[(name, '"1"'), (name, '"2"')])
+            assert answer.status_code == 400
+            assert [(one["field"], one["reason"]) for one in answer.json()["details"]] == [(name, "DUPLICATE_KEY")]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("", "127.0.0.1"), ("203.0.113.9", "203.0.113.9, 127.0.0.1"), ("x" * 500, f"{'x' * 189}, 127.0.0.1"), ("caf\xe9", "127.0.0.1")],
+)
+async def test_a_service_is_told_from_where_a_call_came(said: str, told: str) -> None:
+    evaluator = _Evaluator(fails=True)
+    async with _served(evaluator) as client:
+        await client.get("/api/v1/statistics:watch", headers=[(b"x-forwarded-for", said.encode("latin-1"))] if said else [])
+    assert evaluator.metadata["x-forwarded-for"] == told
 
 
 async def test_a_service_that_is_away_is_503_and_its_address_is_not_told() -> None:

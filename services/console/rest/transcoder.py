@@ -24,8 +24,8 @@ from services.chassis.client import channel
 from services.chassis.errors import RpcFailure, from_rpc_error
 
 from . import answers
-from .faults import Refusal, refusal
-from .requests import IF_MATCH, message_of
+from .faults import Findings, Refusal, refusal, refuse
+from .requests import IDEMPOTENCY_KEY, IF_MATCH, message_of
 from .rules import Rule, rules_of
 from .templates import BadPath
 
@@ -35,6 +35,10 @@ BODY_MAX_BYTES = 8 * 1024 * 1024
 _LONG_BYTES = 64 * 1024
 LINES = "application/x-ndjson"
 _PASSED_ON = ("authorization", "traceparent")
+# A proxy may have looked at one of two, and of two keys or etags none is meant for sure.
+_ONCE = frozenset({*_PASSED_ON, IF_MATCH, IDEMPOTENCY_KEY})
+_FORWARDED = "x-forwarded-for"
+_FORWARDED_MAX = 200  # characters; a service keeps no more
 
 
 class Transcoder:
@@ -66,14 +70,14 @@ class Transcoder:
     async def answer(self, request: Request) -> Response:
         """The answer to a request. Raises Refusal."""
         rule, variables = self._rule(request)
-        headers = {name.lower(): value for name, value in request.headers.items()}
+        headers = _headers(request)
         body = await _body(request, rule)
         given = (rule, variables, request.scope["query_string"].decode("latin-1"), headers, body)
         # A long body is read aside, so that the other requests go on.
         message = await asyncio.to_thread(message_of, *given) if len(body) > _LONG_BYTES else message_of(*given)
-        metadata = _metadata(headers)
+        metadata = (*_metadata(headers), (_FORWARDED, _forwarded(request, headers)))
         if rule.method.server_streaming:
-            return await self._stream(rule, message, metadata)
+            return await self._stream(rule, message, metadata, request)
         try:
             said = await self._call(rule)(message, metadata=metadata)
         except grpc.aio.AioRpcError as error:
@@ -108,17 +112,51 @@ class Transcoder:
         opened = self._channels[rule.service]
         return opened.unary_stream(path, *codec) if method.server_streaming else opened.unary_unary(path, *codec)
 
-    async def _stream(self, rule: Rule, message: Message, metadata: tuple[tuple[str, str], ...]) -> Response:
-        """A line for each message. What fails before the first has its status; what fails later is the last line."""
+    async def _stream(self, rule: Rule, message: Message, metadata: tuple[tuple[str, str], ...], request: Request) -> Response:
+        """A line for each message. What fails before the first has its status; what fails later is the last line. Raises ClientDisconnect
+        when the caller left before the first."""
         call = self._call(rule)(message, metadata=metadata)
+        reading = asyncio.ensure_future(call.read())
+        leaving = asyncio.create_task(_left(request))
         try:
-            first = await call.read()
+            await asyncio.wait({reading, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                raise ClientDisconnect
+            first = reading.result()
         except grpc.aio.AioRpcError as error:
             return answers.failed(_failure(error, rule))
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ClientDisconnect):
             call.cancel()
+            reading.cancel()
             raise
+        finally:
+            leaving.cancel()
         return StreamingResponse(_lines(call, first, rule), media_type=LINES, headers=answers.HEADERS)
+
+
+async def _left(request: Request) -> None:
+    """Return when the caller of a request that was read has hung up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
+
+
+def _headers(request: Request) -> dict[str, str]:
+    """The headers, with their names in small letters. Raises Refusal when one comes twice that has one value."""
+    headers: dict[str, str] = {}
+    findings = Findings()
+    for name, value in request.headers.items():
+        if name in headers and name in _ONCE:
+            findings.add(name.title(), "DUPLICATE_KEY", "The header comes twice and has one value; keep one.")
+        headers[name] = value
+    refuse(findings)
+    return headers
+
+
+def _forwarded(request: Request, headers: Mapping[str, str]) -> str:
+    """From where a call came, as the services' records keep it: what proxies said of that, and behind it, never cut, whom we see."""
+    seen = request.client.host if request.client is not None else ""
+    said = headers.get(_FORWARDED, "")
+    return f"{said}, {seen}"[-_FORWARDED_MAX:] if said and said.isascii() and said.isprintable() else seen
 
 
 def _metadata(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
