@@ -41,7 +41,7 @@ from .domain.overrides import AttributeKind, AttributeOverride, AttributeType
 from .domain.schedules import NO_SCHEDULE, Schedule
 from .domain.texts import folded
 from .domain.uses import CONNECTION_DELETED, CONNECTION_FAULTED, ConnectionUse, User, Uses, outermost_first
-from .domain.validation import OtherAudience, Surroundings
+from .domain.validation import OtherAudience, Surroundings, is_too_large
 from .facts import Thing, change_of, change_of_entry, fact_of
 
 _ID_MAX = 2**63 - 1
@@ -255,8 +255,8 @@ class Scope:
             workspaces=frozenset(workspace.workspace_id for workspace in workspaces),
             inputs={row.input_id: row.workspace_id for row in inputs},
             types={(one.workspace_id, it.kind, it.attribute): it.type for one in workspaces for it in one.attribute_overrides},
-            # Only who reads others can make a cycle.
-            audiences=await self._other_audiences() if used_by(audience.definition) else {},
+            # Only who reads others can make a cycle; what is too large is refused before anything else is looked at.
+            audiences=await self._other_audiences() if not is_too_large(audience.definition) and used_by(audience.definition) else {},
             audience_id=audience.audience_id,
             workspace_ids=audience.workspace_ids,
             input_ids=audience.input_ids,

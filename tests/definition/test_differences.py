@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +20,7 @@ from services.definition.domain.language.reading import read
 from services.definition.domain.nesting import nodes_of
 from services.definition.domain.node_ids import with_ids
 from services.definition.domain.sentences.telling import Telling
+from tests.definition.builders import all_of, any_of, definition, everyone, exclude
 from tests.definition.conftest import Home, Service, refused
 from tests.definition.test_totality import kinds
 from tests.definition.trees import right_definitions
@@ -91,6 +95,20 @@ def between(before: str, after: str) -> list[Difference]:
 )
 def test_what_is_told_of_two_definitions(before: str, after: str, expected: list[tuple[DifferenceKind, str, str]]) -> None:
     assert [(one.kind, one.before, one.after) for one in between(before, after)] == expected
+
+
+@pytest.mark.parametrize("levels", [(1, 28), (28, 1), (28, 28)])
+def test_more_nodes_than_a_definition_has_are_compared_at_once(levels: tuple[int, int]) -> None:
+    def nested(group: Callable[[pb.Node], pb.Node], levels: int) -> pb.Definition:
+        nodes = [everyone() for _ in range(7_999 // (levels + 1))]
+        for _ in range(levels):
+            nodes = [group(node) for node in nodes]
+        return definition(all_of(*nodes))
+
+    before, after = meaning(nested(any_of, levels[0])), meaning(nested(exclude, levels[1]))
+    begin = time.process_time()
+    assert differences(before, after, TELLING)
+    assert time.process_time() - begin < 3
 
 
 def test_other_inputs_and_workspaces_are_told() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 from muster.definition.v1 import definition_pb2 as pb
 from muster.ingest.v1 import event_type_pb2, identity_pb2
 
+from services.definition.domain.completeness import incomplete
 from services.definition.domain.faults import Fault
 from services.definition.domain.validation import judge
 from tests.definition.builders import (
@@ -430,6 +432,13 @@ def test_a_definition_has_at_most_500_criteria_and_2000_nodes() -> None:
 def test_a_definition_that_no_message_can_hold_is_refused() -> None:
     texts = [f"{number_of_text:04d}" + "x" * 990 for number_of_text in range(600)]
     assert faults(attribute("plan", one_of(*texts))) == [("definition", "TOO_LARGE")]
+
+
+def test_of_a_definition_of_millions_of_nodes_nothing_is_looked_at() -> None:
+    huge = definition(all_of(*(everyone() for _ in range(500_000))))
+    begin = time.process_time()
+    assert [fault.reason.value for fault in incomplete(huge).faults] == ["TOO_LARGE"]
+    assert time.process_time() - begin < 1
 
 
 def test_of_very_many_faults_the_last_says_that_there_are_more() -> None:

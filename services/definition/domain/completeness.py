@@ -10,7 +10,7 @@ from muster.definition.v1 import definition_pb2 as pb
 from .faults import Reason, Verdict
 from .nesting import nodes_of, used_by
 from .periods import LONGEST_YEARS
-from .validation import OtherAudience, Surroundings, judge
+from .validation import OtherAudience, Surroundings, is_too_large, judge
 
 # What can be said all the same.
 _SAYABLE = frozenset({Reason.NOT_EVALUATED_YET, Reason.WORKSPACE_NEEDED})
@@ -22,16 +22,24 @@ _ANY = -(2**63)
 
 def incomplete(definition: pb.Definition) -> Verdict:
     """The faults that a definition has in any account. Never raises."""
-    workspaces = {node.criterion.workspace_id for node in nodes_of(definition)} - {0} or {_ANY}
-    around = Surroundings(
+    around = _around({_ANY}, pb.Definition()) if is_too_large(definition) else _around(_workspaces_of(definition), definition)
+    faults = judge(definition, around, _ANY_TIME).faults
+    return Verdict(tuple(fault for fault in faults if fault.reason not in _SAYABLE))
+
+
+def _around(workspaces: set[int], definition: pb.Definition) -> Surroundings:
+    """An account in which there is all that a definition names."""
+    return Surroundings(
         look_back_days=LONGEST_YEARS * 365,
         workspaces=frozenset(workspaces),
         inputs=dict.fromkeys(_inputs_of(definition), min(workspaces)),
         audiences={audience: OtherAudience("", True, frozenset()) for audience in used_by(definition)},
         workspace_ids=tuple(workspaces),
     )
-    faults = judge(definition, around, _ANY_TIME).faults
-    return Verdict(tuple(fault for fault in faults if fault.reason not in _SAYABLE))
+
+
+def _workspaces_of(definition: pb.Definition) -> set[int]:
+    return {node.criterion.workspace_id for node in nodes_of(definition)} - {0} or {_ANY}
 
 
 def _inputs_of(message: Message) -> set[int]:

@@ -6,7 +6,7 @@ removed or added.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from enum import Enum
@@ -129,23 +129,37 @@ def _partners(old: Sequence[_Place], new: Sequence[_Place]) -> dict[_Place, _Pla
     rules: tuple[Callable[[_Place], Hashable | None], ...] = (lambda one: one.node.id or None, lambda one: one.key, _subject)
     for rule in rules:
         kept = set(partner.values())
-        free: defaultdict[Hashable, list[_Place]] = defaultdict(list)
+        free: defaultdict[Hashable, deque[_Place]] = defaultdict(deque)
         for place in old:
             if place not in kept and (value := rule(place)) is not None:
                 free[value].append(place)
         for place in new:
             if place not in partner and (value := rule(place)) is not None and free[value]:
-                partner[place] = free[value].pop(0)
-    kept = set(partner.values())
+                partner[place] = free[value].popleft()
+    groups = _Groups(old, set(partner.values()))
     for place in new:  # parents first, so that the partner of what a group lies in is known
         if place in partner or place.kind == "criterion":
             continue
         above = partner.get(place.above) if place.above is not None else None
-        groups = [one for one in old if one not in kept and one.kind != "criterion" and one.above is above]
-        if groups and (place.above is None or above is not None):
-            partner[place] = min(groups, key=lambda one: one.kind != place.kind)
-            kept.add(partner[place])
+        if (place.above is None or above is not None) and (found := groups.take(above, place.kind)) is not None:
+            partner[place] = found
     return partner
+
+
+class _Groups:
+    """Old groups that have no partner, by what they lie in and by kind: there may be a thousand in one."""
+
+    def __init__(self, old: Sequence[_Place], kept: Set[_Place]) -> None:
+        self._free: defaultdict[_Place | None, defaultdict[str, deque[tuple[int, _Place]]]] = defaultdict(lambda: defaultdict(deque))
+        for number, place in enumerate(old):
+            if place not in kept and (kind := place.kind) != "criterion":
+                self._free[place.above][kind].append((number, place))
+
+    def take(self, above: _Place | None, kind: str) -> _Place | None:
+        """The first that lies there, rather one of this kind; it is free no longer. None when there is none."""
+        here = self._free[above]
+        first = here[kind] or min((some for some in here.values() if some), key=lambda some: some[0][0], default=None)
+        return first.popleft()[1] if first else None
 
 
 def _subject(place: _Place) -> Hashable | None:

@@ -106,13 +106,18 @@ class Surroundings:
     input_ids: tuple[int, ...] = ()
 
 
+def is_too_large(definition: pb.Definition) -> bool:
+    """Whether it is refused for its size alone, so that nobody walks millions of nodes for nothing."""
+    return definition.ByteSize() > BYTES_MAX
+
+
 def judge(definition: pb.Definition, surroundings: Surroundings, now: datetime) -> Verdict:
     """Every fault and warning of a definition and of the chosen workspaces and inputs. Never raises, whatever the tree is."""
     findings = Findings()
     _check_choices(surroundings, Place(findings))
     place = Place(findings, "definition")
-    size = definition.ByteSize()
-    if size > BYTES_MAX:
+    if is_too_large(definition):
+        size = definition.ByteSize()
         place.fault(Reason.TOO_LARGE, f"The definition takes {size:,} bytes; shorten it to {BYTES_MAX:,} or fewer.")
         return findings.verdict()
     if definition.language_version > LANGUAGE_VERSION:
