@@ -158,7 +158,7 @@ class _Groups:
     def take(self, above: _Place | None, kind: str) -> _Place | None:
         """The first that lies there, rather one of this kind; it is free no longer. None when there is none."""
         here = self._free[above]
-        first = here[kind] or min((some for some in here.values() if some), key=lambda some: some[0][0], default=None)
+        first = here[kind] or min((some for some in here.values() if some), key=lambda some: some[0][0], default=here[kind])
         return first.popleft()[1] if first else None
 
 
