@@ -30,6 +30,7 @@ from cli import (
     validation,
     workspace,
 )
+from cli.code import command as code
 from cli.demo import command as demo
 from cli.faults import CliFault, ExitCode, bad_input
 from cli.importing import command as importing
@@ -48,6 +49,7 @@ app.command("dev")(dev.dev)
 app.command("demo")(demo.demo)
 app.command("status")(status.status)
 app.command("import")(importing.import_file)
+code.add_to(app)
 for commands in (listing, lifecycle, revisions, public_json, validation, deleting):
     commands.add_to(audience.app)
 for group in (
