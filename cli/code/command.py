@@ -11,7 +11,7 @@ import typer
 from cli.client import Muster
 from cli.code.account import read_account
 from cli.code.applying import Applying, Outcome, summary
-from cli.code.exporting import chosen, documents
+from cli.code.exporting import chosen, make_export
 from cli.code.files import write_folder
 from cli.code.plan import Action, Change, Kind, Step
 from cli.code.planning import Planned, make_plan
@@ -41,14 +41,16 @@ def export(
     """Write the audiences of the account to files, one each; the same account gives the same bytes."""
     with Muster(Settings.load(), account) as muster:
         found = read_account(muster)
-    made = documents(folder, found, chosen(found, audience or [], tag or []))
-    changed = write_folder(folder, made)
+    made = make_export(folder, found, chosen(found, audience or [], tag or []))
+    changed = write_folder(folder, made.documents)
     if as_json:
-        print_json({"files": sorted(made), "changed": changed})
+        print_json({"files": sorted(made.documents), "changed": changed, "without_audience": list(made.without_audience)})
         return
     for path in changed:
         console.print(path, markup=False, soft_wrap=True)
-    note(f"{len(made)} audiences in {folder}; {len(changed)} files are other than before.")
+    note(f"{len(made.documents)} audiences in {folder}; {len(changed)} files are other than before.")
+    if made.without_audience:
+        note(f"About no audience, and left alone: {', '.join(made.without_audience)}. `muster apply` would make them.")
 
 
 def diff(folder: FolderArgument, prune: PruneOption = False, account: AccountOption = None, as_json: JsonOption = False) -> None:

@@ -12,11 +12,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 NAME_MAX = 100
 TAG_MAX = 18
+TAGS_MAX = 1_000
 DESCRIPTION_MAX = 2_000
 VARIATIONS_MAX = 5
 CONTROL = "Control"
 # Controls, separators of lines and paragraphs, and halves of characters.
 _UNPRINTABLE = {"Cc", "Zl", "Zp", "Cs"}
+_LINE_BREAKS = dict.fromkeys(map(ord, "\n\r\t"))
 
 
 class State(enum.StrEnum):
@@ -31,6 +33,11 @@ class State(enum.StrEnum):
 def _one_line(text: str) -> str:
     if any(unicodedata.category(character) in _UNPRINTABLE for character in text):
         raise ValueError("it holds a control character or a line break; remove it")
+    return text
+
+
+def _lines(text: str) -> str:
+    _one_line(text.translate(_LINE_BREAKS))
     return text
 
 
@@ -129,9 +136,13 @@ class Document(Part):
 
     name: Name = Field(description="What the audience is known by in its account.")
     previous_name: Name | None = Field(default=None, description="The name that it had: where only that is there, it is renamed.")
-    external_name: str = Field(default="", max_length=NAME_MAX, description="What partners see; otherwise the name.")
-    description: str = Field(default="", max_length=DESCRIPTION_MAX, description="For colleagues.")
-    tags: Annotated[tuple[Tag, ...], AfterValidator(_once)] = Field(default=(), description="At most 18 characters each.")
+    external_name: Annotated[str, AfterValidator(_one_line)] = Field(
+        default="", max_length=NAME_MAX, pattern=r"^$|\S", description="What partners see; otherwise the name."
+    )
+    description: Annotated[str, AfterValidator(_lines)] = Field(default="", max_length=DESCRIPTION_MAX, description="For colleagues.")
+    tags: Annotated[tuple[Tag, ...], AfterValidator(_once)] = Field(
+        default=(), max_length=TAGS_MAX, description="At most 18 characters each."
+    )
     workspaces: Annotated[tuple[Name, ...], AfterValidator(_once)] = Field(min_length=1, description="The names of the workspaces.")
     inputs: Annotated[tuple[str, ...], AfterValidator(_once)] = Field(
         default=(),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cli.code.account import Account
@@ -26,9 +27,17 @@ def chosen(account: Account, numbers: Collection[int], tags: Iterable[str]) -> l
     return [one for one in account.present if (not numbers or one.audience_id in numbers) and of <= set(one.document.tags)]
 
 
-def documents(folder: Path, account: Account, audiences: Sequence[Present]) -> dict[str, Document]:
-    """The documents by their paths in the folder: an audience that has a file there keeps it. Raises CliFault where names are not enough,
-    or a file of the folder can't be read."""
+@dataclass(frozen=True, slots=True)
+class Export:
+    """The documents by their paths in the folder, and the files there that are about no audience of the account."""
+
+    documents: Mapping[str, Document]
+    without_audience: Sequence[str]
+
+
+def make_export(folder: Path, account: Account, audiences: Sequence[Present]) -> Export:
+    """What is to be written: an audience that has a file in the folder keeps it. Raises CliFault where names are not enough, or a file of
+    the folder can't be read."""
     _check_names(account, audiences)
     existing: dict[str, File] = {}
     if folder.is_dir():
@@ -38,7 +47,8 @@ def documents(folder: Path, account: Account, audiences: Sequence[Present]) -> d
         existing = {file.document.name: file for file in found.files}
     # Named among all audiences, so that a file is called alike whatever is chosen.
     names = file_names([one.name for one in account.present], taken={file.name for file in existing.values()})
-    return {existing[one.name].name if one.name in existing else names[one.name]: one.document for one in audiences}
+    documents = {existing[one.name].name if one.name in existing else names[one.name]: one.document for one in audiences}
+    return Export(documents, sorted(file.name for name, file in existing.items() if name not in names))
 
 
 def _check_names(account: Account, audiences: Sequence[Present]) -> None:

@@ -61,6 +61,10 @@ def read_folder(folder: Path) -> Folder:
     names: set[str] = set()
     for path in paths:
         name = path.relative_to(folder).as_posix()
+        if not path.is_file():
+            # A pipe would be waited for.
+            faults.append(Fault(Place(name), "it is no file that can be read"))
+            continue
         try:
             with path.open("rb") as opened:
                 data = opened.read(yaml_text.BYTES_MAX + 1)
@@ -75,6 +79,7 @@ def read_folder(folder: Path) -> Folder:
             faults += found
         if isinstance(tree.value, dict):
             names.add(str(tree.value.get("name", "")))
+    names.discard("")
     return Folder(tuple(files), (*faults, *_of_one_name(files)), frozenset(names))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -29,6 +31,7 @@ def faults_of(text: str | bytes) -> list[tuple[str, str]]:
     return [] if isinstance(found, File) else [(str(fault.place), fault.description) for fault in found]
 
 
+VALIDATOR = jsonschema_rs.validator_for(json.loads(schema.text()))
 _LINE = st.text(
     st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"], exclude_characters="\ufeff\ufffe\uffff"), min_size=1, max_size=12
 )
@@ -105,8 +108,10 @@ def test_what_is_written_is_read_back(document: Document) -> None:
     assert isinstance(found, File), found
     assert found.document == document
     assert text_of(found.document) == text
-    # Any other reader of YAML sees the same texts.
-    assert yaml.safe_load(text)["name"] == document.name
+    # Any other reader of YAML sees the same texts, and the schema takes them.
+    said = yaml.safe_load(text)
+    assert said["name"] == document.name
+    VALIDATOR.validate(said)
 
 
 @settings(max_examples=500)
@@ -162,6 +167,8 @@ def test_bombs_are_refused_in_no_time(data: bytes) -> None:
         (f"{WHOLE}<<: {{state: draft}}\n", "a.yaml:4:1", "there is no field '<<'"),
         (f"{WHOLE}state: actve\n", "a.yaml:4:8", "'actve' is not one of draft, active, inactive, archived"),
         (f"{WHOLE}tags: spring\n", "a.yaml:4:7", "a list is wanted here"),
+        (f"{WHOLE}external_name: ' '\n", "a.yaml:4:16", "it is empty"),
+        (f'{WHOLE}description: "a\\x00b"\n', "a.yaml:4:14", "it holds a control character"),
         (f"{WHOLE}tags: [a, b, a]\n", "a.yaml:4:7", "a is there twice"),
         (f"{WHOLE}tags: [abcdefghijklmnopqrs]\n", "a.yaml:4:8", "it has 19 characters; shorten it to 18 or fewer"),
         (f"{WHOLE}schedule: {{activate: tomorrow}}\n", "a.yaml:4:22", "an instant is written as 2026-12-01T08:00Z"),
@@ -207,6 +214,12 @@ def test_all_faults_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         "deep/b.yml:1:7",
     ]
     assert "c.yaml has the name 'New' as well" in next(fault.description for fault in found.faults if fault.place.file == "d.yaml")
+
+
+def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "nowhere.yaml").symlink_to(tmp_path / "none")
+    assert [str(fault.place) for fault in read_folder(tmp_path).faults] == ["nowhere.yaml", "pipe.yaml"]
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -265,3 +278,12 @@ def test_the_schema_says_all_fields_and_no_other() -> None:
     assert set(said["properties"]) == set(Document.model_fields)
     assert said["additionalProperties"] is False
     assert all("description" in one for one in said["properties"].values())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"stat": "draft"}, {"state": "gone"}, {"tags": "a"}, {"name": " "}, {"test": {"variations": []}}, {"workspaces": []}]
+)
+def test_the_schema_refuses_what_files_may_not_say(wrong: dict[str, Any]) -> None:
+    whole = {"name": "New", "workspaces": ["Shop"], "definition": "everyone"}
+    assert VALIDATOR.is_valid(whole)
+    assert not VALIDATOR.is_valid(whole | wrong)

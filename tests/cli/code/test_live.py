@@ -185,10 +185,9 @@ def test_what_somebody_else_changed_meanwhile_is_left_and_told(live: Run, tmp_pa
         assert live("audience", "edit", inner, "--description", "Mine").exit_code == 0
         return whole(self)
 
-    monkeypatch.setattr(Applying, "run", after_somebody_else)
-    with monkeypatch.context():
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Applying, "run", after_somebody_else)
         done = live("apply", folder, "--yes", "--json")
-    monkeypatch.setattr(Applying, "run", whole)
     assert done.exit_code == 1
     outcomes = {outcome["name"]: outcome for outcome in done.document["outcomes"]}
     assert outcomes['Inner: the "first", № 1']["error"]["reason"] == "STALE_ETAG"
@@ -344,6 +343,13 @@ def test_some_are_exported_and_files_keep_their_places(live: Run, tmp_path: Path
     assert "gone.yaml" not in exported["files"]
     assert live("diff", folder).exit_code == 0
     assert live("export", folder, "--json").document["changed"] == []
+    # A file under the name that another audience's file would have is not written over.
+    fill(folder, {"later.yaml": "name: Not there\nworkspaces: [Shop]\ndefinition: crash\n"})
+    exported = live("export", folder, "--json").document
+    assert exported["without_audience"] == ["later.yaml"]
+    (other,) = exported["changed"]
+    assert re.fullmatch(r"later-[0-9a-f]{8}\.yaml", other)
+    assert "Not there" in (folder / "later.yaml").read_text()
 
 
 def test_a_folder_without_files_is_no_account_without_audiences(live: Run, tmp_path: Path) -> None:
