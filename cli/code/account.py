@@ -41,7 +41,9 @@ class Account:
 
 def read_account(muster: Muster) -> Account:
     """All of it. Raises CliFault."""
-    audiences = {one.audience_id: one for archived in (False, True) for one in _audiences(muster, archived=archived)}
+    # Once more at the end, for those that were taken back from the archive between the first two lists.
+    lists = (False, True, False)
+    audiences = {one.audience_id: one for archived in lists for one in _audiences(muster, archived=archived)}
     directory = _directory(muster, audiences.values())
     tests = {
         number: muster.call(muster.ab_tests.GetAbTest, pb.GetAbTestRequest(audience_id=number), service="definition")

@@ -143,11 +143,8 @@ class Applying:
             request.idempotency_key = key
             return self.muster.call(self.muster.audiences.CreateAudience, request, service="definition")
 
-        return _once(
-            request,
-            call,
-            lambda made: made.name == file.name and made.state != audience_pb2.AUDIENCE_STATE_DELETED and not made.archive_time_ms,
-        )
+        # Whatever has become of it, if another apply made it at the same time.
+        return _once(request, call, lambda made: made.name == file.name and made.state != audience_pb2.AUDIENCE_STATE_DELETED)
 
     def _edit(self, number: int, step: Step, file: Resolved) -> pb.UpdateAudienceRequest:
         request = pb.UpdateAudienceRequest(audience=self._audience(file))
