@@ -80,7 +80,7 @@ def read_folder(folder: Path) -> Folder:
         if isinstance(tree.value, dict):
             names.add(str(tree.value.get("name", "")))
     names.discard("")
-    return Folder(tuple(files), (*faults, *_of_one_name(files)), frozenset(names))
+    return Folder(tuple(files), (*faults, *_shared_names(files)), frozenset(names))
 
 
 def read_file(tree: Tree) -> File | list[Fault]:
@@ -104,13 +104,26 @@ def _paths(folder: Path) -> Iterator[Path]:
         yield from (Path(at, name) for name in sorted(names) if name.endswith(_SUFFIXES) and not name.startswith("."))
 
 
-def _of_one_name(files: Sequence[File]) -> Iterator[Fault]:
+def _shared_names(files: Sequence[File]) -> Iterator[Fault]:
     by_name: dict[str, list[File]] = defaultdict(list)
     for file in files:
         by_name[file.document.name].append(file)
     for name, found in by_name.items():
         for file in found[1:]:
             yield Fault(file.place("name"), f"{found[0].name} has the name {name!r} as well; give one of them another name")
+    # An audience that is told to have been renamed could else be taken for another one's, as after somebody deleted it by hand.
+    earlier: dict[str, File] = {}
+    for file in files:
+        previous = file.document.previous_name
+        if previous is None:
+            continue
+        if previous in by_name:
+            why = f"{by_name[previous][0].name} has the name {previous!r} now; remove this, or rename first and add that file then"
+            yield Fault(file.place("previous_name"), why)
+        elif previous in earlier:
+            why = f"{earlier[previous].name} had the name {previous!r} as well; only one can have been it"
+            yield Fault(file.place("previous_name"), why)
+        earlier.setdefault(previous, file)
 
 
 def _fault(tree: Tree, error: Any) -> Fault:

@@ -12,7 +12,7 @@ from typing import Any
 
 from cli.code.document import Connection, Document, Schedule, State
 
-# What an edit sets, in the order in which it is told.
+# What an edit sets, in the order in which it is told: the name first.
 FIELDS = ("name", "external_name", "description", "tags", "workspaces", "inputs", "definition")
 _SETS = frozenset({"tags", "workspaces", "inputs"})
 
@@ -160,17 +160,15 @@ def settled(document: Document, now: datetime) -> Document:
     return document.model_copy(update={"state": state, "schedule": left})
 
 
-def matched(wanted: Iterable[Wanted], present: Sequence[Present]) -> tuple[dict[str, Present], list[Refusal]]:
+def matched(wanted: Iterable[Wanted], present: Iterable[Present]) -> tuple[dict[str, Present], list[Refusal]]:
     """Which audience each file is about, by the name in the file: the one of its name, or else the one of its previous name. Files of new
-    audiences are not in it, nor those where a name is not enough, which are refused."""
+    audiences are not in it, nor those where a name is not enough, which are refused. No two files have one name, now or before."""
     by_name: dict[str, list[Present]] = {}
     for there in present:
         by_name.setdefault(there.name, []).append(there)
     found: dict[str, Present] = {}
-    taken: dict[int, str] = {}
     refusals: list[Refusal] = []
-    # Renamed ones first: what had the name before is no longer there for a new file of that name.
-    for one in sorted(wanted, key=lambda one: one.document.previous_name is None):
+    for one in wanted:
         previous = one.document.previous_name
         name, field_name = (previous, "previous_name") if previous and one.name not in by_name else (one.name, "name")
         audiences = by_name.get(name, [])
@@ -179,13 +177,7 @@ def matched(wanted: Iterable[Wanted], present: Sequence[Present]) -> tuple[dict[
             why = f"{len(audiences)} audiences are called {name!r} (numbers {numbers}); rename or delete the others"
             refusals.append(Refusal(one.name, field_name, why))
         elif audiences:
-            audience = audiences[0]
-            if audience.audience_id not in taken:
-                found[one.name] = audience
-                taken[audience.audience_id] = one.name
-            elif field_name == "previous_name":
-                why = f"{taken[audience.audience_id]!r} had the name {name!r} as well; only one can have been it"
-                refusals.append(Refusal(one.name, field_name, why))
+            found[one.name] = audiences[0]
     return found, refusals
 
 
@@ -283,7 +275,9 @@ def _making(wanted: Document, there: Present | None, meaning: Sequence[Differenc
     opened = state is State.ARCHIVED and (wanted.state is not State.ARCHIVED or bool(edited) or new_test)
     if before is None:
         making.step(Action.CREATE)
-        making.tell("definition", after=wanted.definition)
+        for name in FIELDS[1:]:
+            if value := getattr(wanted, name):
+                making.tell(name, after=_value(value))
     if state is State.ACTIVE and wanted.state is not State.ACTIVE:
         making.step(Action.DEACTIVATE)
         schedule = _without(schedule, deactivate=None)

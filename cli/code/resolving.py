@@ -12,7 +12,7 @@ from cli.client import Muster
 from cli.code.account import Account
 from cli.code.directory import Directory, Unresolved
 from cli.code.files import File, Folder
-from cli.code.names import Kind, Reference, Replaced, line_and_column, references, replaced, with_numbers
+from cli.code.names import Kind, Reference, Replaced, line_and_column, quoted, references, replaced, with_numbers
 from cli.code.places import Fault, Place
 from cli.code.plan import Difference, Present, Wanted, matched
 from cli.code.yaml_text import place_in_text
@@ -60,7 +60,8 @@ def resolve(muster: Muster, folder: Folder, account: Account) -> Resolution:
     # An audience without a file whose name is that of a new one can't be meant.
     audiences = {number: name for number, name in audiences.items() if name not in new.values()} | new
     directory = replace(account.directory, audiences=audiences)
-    reading = _Reading(muster, directory, new)
+    former = {there.name: name for name, there in pairs.items() if there.name != name}
+    reading = _Reading(muster, directory, new, former)
     found = [one for file in folder.files if (one := reading.file(file, pairs.get(file.document.name))) is not None]
     return Resolution(tuple(found), new, tuple(reading.faults))
 
@@ -70,6 +71,8 @@ class _Reading:
     muster: Muster
     directory: Directory
     new: Mapping[int, str]
+    # The names of renamed audiences, by those that they have in the account.
+    former: Mapping[str, str]
     faults: list[Fault] = field(default_factory=list)
 
     def file(self, file: File, there: Present | None) -> Resolved | None:
@@ -136,7 +139,9 @@ class _Reading:
                 case Kind.INPUT:
                     return self.directory.input(one.name, workspaces)
         except Unresolved as fault:
-            self.faults.append(_at(file, *line_and_column(file.document.definition, one.start), str(fault)))
+            renamed = one.kind is Kind.AUDIENCE and one.name in self.former
+            why = f"the audience {one.name!r} is to be called {self.former[one.name]!r}; write that" if renamed else str(fault)
+            self.faults.append(_at(file, *line_and_column(file.document.definition, one.start), why))
             return _UNKNOWN
 
     def _parsed(self, file: File, text: Replaced) -> definition_pb2.Definition | None:
@@ -173,7 +178,7 @@ class _Reading:
         """A phrase with the names of audiences that are not there yet, of which the server can say numbers only."""
         for number, name in self.new.items():
             if str(number) in text:
-                text = text.replace(str(number), repr(name))
+                text = text.replace(str(number), quoted(name))
         return text
 
 

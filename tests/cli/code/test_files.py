@@ -216,6 +216,15 @@ def test_all_faults_of_all_files_are_told_at_once(tmp_path: Path) -> None:
     assert "c.yaml has the name 'New' as well" in next(fault.description for fault in found.faults if fault.place.file == "d.yaml")
 
 
+def test_a_name_that_an_audience_had_is_nobody_elses(tmp_path: Path) -> None:
+    for name, previous in (("A", "Old"), ("B", "Old"), ("C", "D"), ("D", "Older")):
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nprevious_name: {previous}\nworkspaces: [Shop]\ndefinition: everyone\n")
+    assert [(str(fault.place), fault.description.split(";")[0]) for fault in read_folder(tmp_path).faults] == [
+        ("B.yaml:2:16", "A.yaml had the name 'Old' as well"),
+        ("C.yaml:2:16", "D.yaml has the name 'D' now"),
+    ]
+
+
 def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "nowhere.yaml").symlink_to(tmp_path / "none")

@@ -59,16 +59,42 @@ def test_applied_twice_changes_nothing(live: Run, tmp_path: Path) -> None:
     assert states(live) == before
 
 
-def test_what_was_cut_off_anywhere_is_finished_by_the_next_one(live: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    furnish(live)
-    few = {name: FILES[name] for name in ("plain.yaml", "inner.yaml", "outer.yaml")}
-    folder = fill(tmp_path / "files", few)
-    applied(live, folder)
+FEW = {name: FILES[name] for name in ("plain.yaml", "inner.yaml", "outer.yaml")}
+CHANGED = {
+    "plain.yaml": FEW["plain.yaml"].replace("name: Plain", "name: Renamed\nprevious_name: Plain\nstate: active"),
+    "inner.yaml": FEW["inner.yaml"].replace("72 hours", "71 hours").replace("state: active", "state: inactive"),
+    "outer.yaml": FEW["outer.yaml"]
+    .replace("percentage: 20", "percentage: 25")
+    .replace("  - {configuration: Hook}\n", "")
+    .replace('member of "Plain"', 'member of "Renamed" and not member of "New"'),
+    "new.yaml": "name: New\nworkspaces: [App]\ndefinition: crash\n",
+}
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("before", "after", "changes"),
+    # Three audiences, two activations, a test and three connections.
+    # An audience, three edits, an activation and a deactivation, a test for another, a connection that ends and two that begin.
+    [({}, FEW, 9), (FEW, CHANGED, 11)],
+    ids=["new", "changed"],
+)
+def test_what_was_cut_off_anywhere_is_finished_by_the_next_one(
+    live: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: dict[str, str], after: dict[str, str], changes: int
+) -> None:
+    def account() -> None:
+        monkeypatch.setenv("MUSTER_ACCOUNT", live("account", "create", "Another", "--json").document["account_id"])
+        furnish(live)
+        if before:
+            applied(live, fill(tmp_path / "files", before))
+
+    account()
+    applied(live, fill(tmp_path / "files", after))
     whole = contents(live, tmp_path / "whole")
     calls = 0
     while True:
-        monkeypatch.setenv("MUSTER_ACCOUNT", live("account", "create", "Another", "--json").document["account_id"])
-        furnish(live)
+        account()
+        folder = fill(tmp_path / "files", after)
         with monkeypatch.context() as cut:
             cut_after(cut, calls)
             stopped = live("apply", folder, "--yes")
@@ -78,10 +104,11 @@ def test_what_was_cut_off_anywhere_is_finished_by_the_next_one(live: Run, tmp_pa
         assert "it goes on where it stopped" in stopped.err
         applied(live, folder)
         assert contents(live, tmp_path / f"cut {calls}") == whole
-        assert len(live("audience", "list", "--json").document["audiences"]) == 3
+        assert len(live("audience", "list", "--json").document["audiences"]) == len(after)
+        (folder / "new.yaml").unlink(missing_ok=True)
         calls += 1
-    # Three audiences, two activations, a test and three connections.
-    assert calls == 9
+    # And what is asked for again under another key.
+    assert calls >= changes
 
 
 def test_a_kill_in_the_middle_leaves_what_the_next_one_finishes(live: Run, tmp_path: Path) -> None:
@@ -237,15 +264,16 @@ def test_an_audience_is_renamed_with_all_that_reads_it(live: Run, tmp_path: Path
     folder = fill(tmp_path / "files")
     applied(live, folder)
     number = number_of(live, "Plain")
+    (folder / "plain.yaml").write_text(FILES["plain.yaml"].replace("name: Plain", "name: Renamed\nprevious_name: Plain"))
+    assert "gone.yaml:3:27: the audience 'Plain' is to be called 'Renamed'; write that" in live("diff", folder).err
     for name in ("plain.yaml", "gone.yaml", "outer.yaml"):
         text = FILES[name].replace('member of "Plain"', 'member of "Renamed"').replace("name: Plain", "name: Renamed\nprevious_name: Plain")
         (folder / name).write_text(text)
-    (folder / "another.yaml").write_text("name: Plain\nworkspaces: [App]\ndefinition: crash\n")
     shown = live("diff", folder, "--json").document["changes"]
-    assert {(one["change"], one["name"], *one["steps"]) for one in shown} == {("create", "Plain", "create"), ("edit", "Renamed", "edit")}
+    assert [(one["change"], one["name"], one["steps"]) for one in shown] == [("edit", "Renamed", ["edit"])]
+    assert shown[0]["differences"] == [{"field": "name", "before": "Plain", "after": "Renamed"}]
     applied(live, folder)
     assert number_of(live, "Renamed") == number
-    assert number_of(live, "Plain") != number
 
 
 def test_all_faults_of_names_and_definitions_are_told_with_their_places(live: Run, tmp_path: Path) -> None:
