@@ -53,11 +53,11 @@ def read_folder(folder: Path) -> Folder:
     """All files of a folder and of the folders in it. Raises CliFault where there is no folder; all else that is wrong is in the answer."""
     if not folder.is_dir():
         raise bad_input(f"There is no folder {folder}.", hint="`muster export FOLDER` writes one.")
-    paths = list(_paths(folder))
+    faults: list[Fault] = []
+    paths = list(_paths(folder, faults))
     if len(paths) > FILES_MAX:
         raise bad_input(f"{folder} has {len(paths):,} files; {FILES_MAX:,} are read at most.")
     files: list[File] = []
-    faults: list[Fault] = []
     names: set[str] = set()
     for path in paths:
         name = path.relative_to(folder).as_posix()
@@ -97,8 +97,12 @@ def read_file(tree: Tree) -> File | list[Fault]:
     return [*tree.faults, *misfits] or File(tree.file, document, tree)
 
 
-def _paths(folder: Path) -> Iterator[Path]:
-    for at, folders, names in os.walk(folder):
+def _paths(folder: Path, faults: list[Fault]) -> Iterator[Path]:
+    def told(fault: OSError) -> None:
+        # Passed over, its files would be taken for audiences that have none.
+        faults.append(Fault(Place(Path(fault.filename).relative_to(folder).as_posix()), f"it can't be read: {fault.strerror}"))
+
+    for at, folders, names in os.walk(folder, onerror=told):
         # In one order everywhere; what begins with a dot is not ours.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(at, name) for name in sorted(names) if name.endswith(_SUFFIXES) and not name.startswith("."))

@@ -127,6 +127,12 @@ def test_places_lead_back_to_where_they_were(text: str, data: st.DataObject) -> 
         assert made.place(*line_and_column(made.text, now)) == line_and_column(text, offset)
 
 
+def test_every_number_of_an_installation_that_a_definition_holds_has_a_name() -> None:
+    messages = pb.DESCRIPTOR.message_types_by_name.values()
+    ids = {field.name for message in messages for field in message.fields if field.name.endswith(("_id", "_ids"))}
+    assert ids == {f"{Kind.AUDIENCE}_id", f"{Kind.WORKSPACE}_id", f"{Kind.INPUT}_ids"}
+
+
 def test_numbers_are_refused_where_names_are_wanted() -> None:
     found, slips = references('member of 12 and x = 3 in workspace "Shop" and crash from inputs ("Web", 7) # member of 5')
     assert [(one.kind, one.name) for one in found] == [(Kind.WORKSPACE, "Shop"), (Kind.INPUT, "Web")]
