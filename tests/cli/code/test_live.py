@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -146,6 +147,21 @@ def test_two_at_once_make_everything_once(live: Run, tmp_path: Path) -> None:
     assert {process.wait() for process in both} <= {0, 1}
     applied(live, folder)
     assert len(live("audience", "list", "--json").document["audiences"]) + 1 == len(FILES)
+
+
+@pytest.mark.parametrize(("answer", "code", "audiences"), [("n", 1, 0), ("y", 0, 1)])
+def test_a_person_is_asked(live: Run, tmp_path: Path, answer: str, code: int, audiences: int) -> None:
+    furnish(live)
+    folder = fill(tmp_path / "files", {"plain.yaml": FILES["plain.yaml"]})
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "cli", "apply", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}"}
+    os.write(ours, f"{answer}\n".encode())
+    asked = subprocess.run(command, cwd=ROOT, env=environment, stdin=theirs, capture_output=True, text=True, timeout=60, check=False)
+    os.close(ours)
+    os.close(theirs)
+    assert (asked.returncode, "Make 1 change?" in asked.stdout) == (code, True), asked
+    assert len(live("audience", "list", "--json").document["audiences"]) == audiences
 
 
 def test_what_was_changed_by_hand_is_found_and_set_right(live: Run, tmp_path: Path) -> None:
