@@ -30,6 +30,11 @@ class State(enum.StrEnum):
     ARCHIVED = "archived"
 
 
+def folded(name: str) -> str:
+    """The form in which names of audiences are compared: an account has each once, upper and lower case apart."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
 def _one_line(text: str) -> str:
     if any(unicodedata.category(character) in _UNPRINTABLE for character in text):
         raise ValueError("it holds a control character or a line break; remove it")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cli.code.account import Account
 from cli.code.directory import Directory, Unresolved
-from cli.code.document import Document
+from cli.code.document import Document, folded
 from cli.code.files import File, file_names, read_folder
 from cli.code.names import Kind, references
 from cli.code.places import refused
@@ -44,11 +44,12 @@ def make_export(folder: Path, account: Account, audiences: Sequence[Present]) ->
         found = read_folder(folder)
         if found.faults:
             raise refused(found.faults)
-        existing = {file.document.name: file for file in found.files}
+        existing = {folded(file.document.name): file for file in found.files}
     # Named among all audiences, so that a file is called alike whatever is chosen.
     names = file_names([one.name for one in account.present], taken={file.name for file in existing.values()})
-    documents = {existing[one.name].name if one.name in existing else names[one.name]: one.document for one in audiences}
-    return Export(documents, sorted(file.name for name, file in existing.items() if name not in names))
+    documents = {existing[key].name if (key := folded(one.name)) in existing else names[one.name]: one.document for one in audiences}
+    there = {folded(name) for name in names}
+    return Export(documents, sorted(file.name for key, file in existing.items() if key not in there))
 
 
 def _check_names(account: Account, audiences: Sequence[Present]) -> None:

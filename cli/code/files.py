@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from cli.code import schema, yaml_text
 from cli.code.directory import nearest
-from cli.code.document import Document, State
+from cli.code.document import Document, State, folded
 from cli.code.places import Fault, Place
 from cli.code.yaml_text import FAULTS_MAX, Tree
 from cli.faults import bad_input
@@ -109,25 +109,25 @@ def _paths(folder: Path, faults: list[Fault]) -> Iterator[Path]:
 
 
 def _shared_names(files: Sequence[File]) -> Iterator[Fault]:
-    by_name: dict[str, list[File]] = defaultdict(list)
+    now: dict[str, File] = {}
     for file in files:
-        by_name[file.document.name].append(file)
-    for name, found in by_name.items():
-        for file in found[1:]:
-            yield Fault(file.place("name"), f"{found[0].name} has the name {name!r} as well; give one of them another name")
+        first = now.setdefault(folded(file.document.name), file)
+        if first is not file:
+            why = f"{first.name} has the name {first.document.name!r} as well; give one of them another name"
+            yield Fault(file.place("name"), why)
     # An audience that is told to have been renamed could else be taken for another one's, as after somebody deleted it by hand.
     earlier: dict[str, File] = {}
     for file in files:
         previous = file.document.previous_name
         if previous is None:
             continue
-        if previous in by_name:
-            why = f"{by_name[previous][0].name} has the name {previous!r} now; remove this, or rename first and add that file then"
+        has, had = now.get(folded(previous)), earlier.setdefault(folded(previous), file)
+        if has is not None and has is not file:
+            why = f"{has.name} has the name {previous!r} now; remove this, or rename first and add that file then"
             yield Fault(file.place("previous_name"), why)
-        elif previous in earlier:
-            why = f"{earlier[previous].name} had the name {previous!r} as well; only one can have been it"
+        elif had is not file:
+            why = f"{had.name} had the name {previous!r} as well; only one can have been it"
             yield Fault(file.place("previous_name"), why)
-        earlier.setdefault(previous, file)
 
 
 def _fault(tree: Tree, error: Any) -> Fault:

@@ -10,7 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import Any
 
-from cli.code.document import Connection, Document, Schedule, State
+from cli.code.document import Connection, Document, Schedule, State, folded
 
 # What an edit sets, in the order in which it is told: the name first.
 FIELDS = ("name", "external_name", "description", "tags", "workspaces", "inputs", "definition")
@@ -161,17 +161,18 @@ def settled(document: Document, now: datetime) -> Document:
 
 
 def matched(wanted: Iterable[Wanted], present: Iterable[Present]) -> tuple[dict[str, Present], list[Refusal]]:
-    """Which audience each file is about, by the name in the file: the one of its name, or else the one of its previous name. Files of new
-    audiences are not in it, nor those where a name is not enough, which are refused. No two files have one name, now or before."""
+    """Which audience each file is about, by the name in the file, upper and lower case apart: the one of its name, or else the one of its
+    previous name. Files of new audiences are not in it, nor those where a name is not enough, which are refused. No two files have one
+    name, now or before."""
     by_name: dict[str, list[Present]] = {}
     for there in present:
-        by_name.setdefault(there.name, []).append(there)
+        by_name.setdefault(folded(there.name), []).append(there)
     found: dict[str, Present] = {}
     refusals: list[Refusal] = []
     for one in wanted:
         previous = one.document.previous_name
-        name, field_name = (previous, "previous_name") if previous and one.name not in by_name else (one.name, "name")
-        audiences = by_name.get(name, [])
+        name, field_name = (previous, "previous_name") if previous and folded(one.name) not in by_name else (one.name, "name")
+        audiences = by_name.get(folded(name), [])
         if len(audiences) > 1:
             numbers = ", ".join(str(audience.audience_id) for audience in audiences)
             why = f"{len(audiences)} audiences are called {name!r} (numbers {numbers}); rename or delete the others"

@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cli.code import schema, yaml_text
-from cli.code.document import AbTest, Connection, Document, Schedule, State, Variation
+from cli.code.document import AbTest, Connection, Document, Schedule, State, Variation, folded
 from cli.code.files import File, file_names, read_file, read_folder, text_of, write_folder
 from cli.code.yaml_text import place_in_text
 from cli.faults import CliFault
+from services.definition.domain import texts
 from tests.cli.running import ROOT
 
 WHOLE = "name: New\nworkspaces: [Shop]\ndefinition: everyone\n"
@@ -215,11 +216,11 @@ def test_all_faults_of_all_files_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_name_that_an_audience_had_is_nobody_elses(tmp_path: Path) -> None:
-    for name, previous in (("A", "Old"), ("B", "Old"), ("C", "D"), ("D", "Older")):
+    for name, previous in (("A", "Old"), ("B", "OLD"), ("C", "d"), ("D", "Older"), ("E", "e")):
         (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nprevious_name: {previous}\nworkspaces: [Shop]\ndefinition: everyone\n")
     assert [(str(fault.place), fault.description.split(";")[0]) for fault in read_folder(tmp_path).faults] == [
-        ("B.yaml:2:16", "A.yaml had the name 'Old' as well"),
-        ("C.yaml:2:16", "D.yaml has the name 'D' now"),
+        ("B.yaml:2:16", "A.yaml had the name 'OLD' as well"),
+        ("C.yaml:2:16", "D.yaml has the name 'd' now"),
     ]
 
 
@@ -310,3 +311,8 @@ def test_the_schema_refuses_what_files_may_not_say(wrong: dict[str, Any]) -> Non
     whole = {"name": "New", "workspaces": ["Shop"], "definition": "everyone"}
     assert VALIDATOR.is_valid(whole)
     assert not VALIDATOR.is_valid(whole | wrong)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=6))
+def test_names_are_folded_as_the_account_does(name: str) -> None:
+    assert folded(name) == texts.folded(name)

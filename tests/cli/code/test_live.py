@@ -334,17 +334,28 @@ def test_all_faults_of_names_and_definitions_are_told_with_their_places(live: Ru
 
 def test_names_that_stand_for_several_things_are_refused(live: Run, tmp_path: Path) -> None:
     furnish(live)
-    folder = fill(tmp_path / "files", {"plain.yaml": FILES["plain.yaml"]})
+    folder = fill(tmp_path / "files", {name: FILES[name] for name in ("plain.yaml", "inner.yaml")})
     applied(live, folder)
-    assert live("audience", "clone", number_of(live, "Plain"), "--name", "Plain").exit_code == 0
-    (folder / "reads.yaml").write_text('name: Reads\nworkspaces: [Shop]\ndefinition: member of "Plain"\n')
+    assert live("workspace", "create", "Shop", "--json").exit_code == 0
     told = live("diff", folder)
     assert told.exit_code == 2
-    assert "plain.yaml:1:7: 2 audiences are called 'Plain'" in told.err
+    assert re.search(r"plain.yaml:2:14: 2 workspaces are called 'Shop' \(numbers \d+, \d+\)", told.err)
     exported = live("export", tmp_path / "out")
     assert exported.exit_code == 2
-    assert "2 audiences are called so" in exported.err
+    assert "2 workspaces are called 'Shop'" in exported.err
     assert not (tmp_path / "out").exists()
+
+
+def test_names_are_alike_in_upper_and_lower_case(live: Run, tmp_path: Path) -> None:
+    furnish(live)
+    folder = fill(tmp_path / "files", {"plain.yaml": FILES["plain.yaml"]})
+    applied(live, folder)
+    number = number_of(live, "Plain")
+    (folder / "plain.yaml").write_text(FILES["plain.yaml"].replace("name: Plain", "name: PLAIN"))
+    applied(live, folder)
+    assert number_of(live, "PLAIN") == number
+    fill(folder, {"z.yaml": FILES["plain.yaml"]})
+    assert "z.yaml:1:7: plain.yaml has the name 'PLAIN' as well" in live("diff", folder).err
 
 
 def test_connections_wait_until_their_audience_is_active(live: Run, tmp_path: Path) -> None:

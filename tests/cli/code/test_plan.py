@@ -262,6 +262,11 @@ def test_nothing_is_deleted_without_being_asked_to() -> None:
     assert [(change.kind, change.name) for change in pruned.changes] == [(Kind.DELETE, "Outer"), (Kind.DELETE, "Inner")]
 
 
+def test_names_are_alike_in_upper_and_lower_case() -> None:
+    (change,) = plan([Wanted(document("NEW"))], [Present(1, document("New"))], {}, now=NOW).changes
+    assert (change.kind, change.audience_id, change.steps) == (Kind.EDIT, 1, (Step(Action.EDIT, fields=("name",)),))
+
+
 def test_what_a_file_reads_is_not_deleted() -> None:
     with pytest.raises(Refused, match="it reads 'Inner', which has no file and would be deleted"):
         plan([Wanted(document(), frozenset({"Inner"}))], [Present(1, document("Inner"))], {}, now=NOW, prune=True)
