@@ -98,18 +98,22 @@ class Installation:
 
     async def call(self, stub: Callable[[Any], Any], service: str, method: str, request: Message, *, account_id: int | None = None) -> Any:
         """One call, repeated while the service is away."""
-        if service not in self._channels:
-            self._channels[service] = grpc.aio.insecure_channel(self.stack.ports.grpc_address(service))
         token = self.stack.token(self.account_id if account_id is None else account_id)
         for _ in range(100):
             try:
-                rpc = getattr(stub(self._channels[service]), method)
+                rpc = getattr(stub(self.channel(service)), method)
                 return await rpc(request, metadata=(("authorization", f"Bearer {token}"),), timeout=10, wait_for_ready=True)
             except grpc.aio.AioRpcError as error:
                 if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                     raise
                 await asyncio.sleep(0.1)
         raise TimeoutError(f"{service} stays away")
+
+    def channel(self, service: str) -> grpc.aio.Channel:
+        """The line to a service, open until the installation is closed."""
+        if service not in self._channels:
+            self._channels[service] = grpc.aio.insecure_channel(self.stack.ports.grpc_address(service))
+        return self._channels[service]
 
     async def found(self, *, connected: bool = True) -> None:
         """Make the account and all in it; without the connection if not `connected`."""
