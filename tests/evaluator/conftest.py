@@ -64,7 +64,7 @@ class Home:
             await stack.enter_async_context(running(database, migrations, bus, relay, ownership, rounds, definitions))
             yield Evaluator(rounds, store, relay, ownership)
 
-    async def until(self, holds: Callable[[], bool | Awaitable[bool]], seconds: float = 15) -> None:
+    async def until(self, holds: Callable[[], bool | Awaitable[bool]], seconds: float = 30) -> None:
         """Wait until it holds; the follower reads on meanwhile."""
         async with asyncio.timeout(seconds):
             while True:
