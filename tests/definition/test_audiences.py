@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 
 import grpc
 from muster.definition.v1 import audience_pb2
@@ -424,3 +425,13 @@ async def test_callers_who_hang_up_leave_no_lock_behind(home: Home) -> None:
                 await home.audience(f"Kept {number}")
     finally:
         gc.enable()
+
+
+async def test_a_definition_of_millions_of_nodes_is_refused_at_once(home: Home) -> None:
+    request = pb.ValidateDefinitionRequest(workspace_ids=[home.workspace.workspace_id])
+    request.definition.root.all.nodes.extend([everyone()] * 1_000_000)
+    begin = time.process_time()
+    said = await home.audiences.ValidateDefinition(request)
+    assert [(fault.field, fault.reason) for fault in said.faults] == [("definition", "TOO_LARGE")]
+    # Nobody else is served meanwhile.
+    assert time.process_time() - begin < 2

@@ -328,7 +328,9 @@ class Definition(_message.Message):
     language_version: _builtins.int
     """The version of this language that the definition was written in. 0 means the newest."""
     @_builtins.property
-    def root(self) -> Global___Node: ...
+    def root(self) -> Global___Node:
+        """The tree. The service judges it: rules of the contract are not looked for in what may be millions of nodes."""
+
     def __init__(
         self,
         *,
