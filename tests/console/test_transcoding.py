@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -28,7 +29,7 @@ from services.console.rest.requests import message_of
 from services.console.rest.routes import routes
 from services.console.rest.rules import Rule, rules_of
 from services.console.rest.templates import BadPath, BadTemplate, template_of
-from services.console.rest.transcoder import Transcoder
+from services.console.rest.transcoder import BODY_MAX_BYTES, Transcoder
 from services.console.web import Web
 
 RULES = {rule.method.name: rule for rule in rules_of()}
@@ -193,7 +194,7 @@ async def _served(evaluator: _Evaluator) -> AsyncIterator[httpx2.AsyncClient]:
     web = Web("127.0.0.1", 0, Probe({}, wait_seconds=1), SystemClock(), routes(platform))
     await platform.start()
     await web.start()
-    async with httpx2.AsyncClient(base_url=web.url, trust_env=False) as client:
+    async with httpx2.AsyncClient(base_url=web.url, trust_env=False, headers={"authorization": "Bearer x"}) as client:
         yield client
     await web.stop()
     await platform.stop()
@@ -229,9 +230,31 @@ async def test_whoever_leaves_before_a_stream_says_anything_ends_the_call_too() 
             await evaluator.left.wait()
 
 
+async def test_without_a_token_no_body_is_read() -> None:
+    async with _served(_Evaluator()) as client, asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        writer.write(b"POST /api/v1/audiences HTTP/1.1\r\nhost: muster\r\ncontent-length: 8000000\r\n\r\n{")
+        answer = (await reader.read()).decode()
+        writer.close()
+    assert answer.startswith("HTTP/1.1 401 ")
+    assert "www-authenticate: Bearer" in answer
+    assert json.loads(answer.partition("\r\n\r\n")[2])["reason"] == "MISSING_TOKEN"
+
+
+@pytest.mark.parametrize("of", ["{}", '{"everyone":{}}', '{"any":{"nodes":[]}}'])
+def test_a_body_of_very_many_values_is_refused_at_once(of: str) -> None:
+    body = '{"definition":{"root":{"all":{"nodes":[' + ",".join([of] * (BODY_MAX_BYTES // (len(of) + 1) - 20)) + "]}}}}"
+    begin = time.process_time()
+    fault = _fault(RULES["ValidateDefinition"], body.encode())
+    assert fault is not None
+    assert [one.reason for one in fault.failure.violations] == ["TOO_LARGE"]
+    assert time.process_time() - begin < 8
+
+
 async def test_a_header_that_comes_twice_is_refused() -> None:
     async with _served(_Evaluator()) as client:
         for name in ("Authorization", "If-Match", "Idempotency-Key"):
+            client.headers.pop(name, None)
             answer = await client.post("/api/v1/audiences/5:activate", headers=[(name, '"1"'), (name, '"2"')])
             assert answer.status_code == 400
             assert [(one["field"], one["reason"]) for one in answer.json()["details"]] == [(name, "DUPLICATE_KEY")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from functools import cache
 from typing import Any, NoReturn
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
@@ -67,7 +68,7 @@ def check(value: Any, message: Descriptor, findings: Findings, path: str = "", d
         return
     for key in getattr(value, "keys_repeated", ())[:VIOLATIONS_MAX]:
         findings.add(_below(path, key), "DUPLICATE_KEY", "The key comes twice in its object; keep one.")
-    known = {name: field for field in message.fields for name in (field.name, field.json_name)}
+    known = _names_of(message)
     chosen: dict[str, str] = {}
     for key, inner in value.items():
         if findings.full:
@@ -114,7 +115,13 @@ def _field(value: Any, field: FieldDescriptor, findings: Findings, path: str, de
         _one(value, field, findings, path, depth)
 
 
+@cache
+def _names_of(message: Descriptor) -> dict[str, FieldDescriptor]:
+    return {name: field for field in message.fields for name in (field.name, field.json_name)}
+
+
 def _one(value: Any, field: FieldDescriptor, findings: Findings, path: str, depth: int) -> None:
+    findings.look()
     if field.message_type is not None:
         check(value, field.message_type, findings, path, depth + 1)
     elif field.enum_type is not None:

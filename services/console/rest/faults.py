@@ -11,6 +11,8 @@ import grpc
 from services.chassis.errors import FieldViolation, RpcFailure
 
 VIOLATIONS_MAX = 100
+# Of one body: the largest definition, all of whose bytes are short texts in lists, has fewer.
+VALUES_MAX = 300_000
 _SHOWN_MAX = 80
 _FEW = 12
 
@@ -20,11 +22,18 @@ class Findings:
     """Where the readers of a request write what they find."""
 
     violations: list[FieldViolation] = field(default_factory=list)
+    looked: int = 0
 
     @property
     def full(self) -> bool:
         """Whether looking further tells nobody more."""
-        return len(self.violations) >= VIOLATIONS_MAX
+        return len(self.violations) >= VIOLATIONS_MAX or self.looked > VALUES_MAX
+
+    def look(self) -> None:
+        """Count a value that is looked at: of millions the rest would take minutes."""
+        self.looked += 1
+        if self.looked == VALUES_MAX + 1:
+            self.add("", "TOO_LARGE", f"The body holds more than {VALUES_MAX:,} values; send less at once.")
 
     def add(self, path: str, reason: str, description: str) -> None:
         self.violations.append(FieldViolation(path, description, reason))

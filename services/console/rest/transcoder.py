@@ -37,6 +37,9 @@ LINES = "application/x-ndjson"
 _PASSED_ON = ("authorization", "traceparent")
 # A proxy may have looked at one of two, and of two keys or etags none is meant for sure.
 _ONCE = frozenset({*_PASSED_ON, IF_MATCH, IDEMPOTENCY_KEY})
+# What is not read any more would be taken for the next request.
+_CLOSE = {"connection": "close"}
+_NOBODY = {"www-authenticate": "Bearer", **_CLOSE}
 _FORWARDED = "x-forwarded-for"
 _FORWARDED_MAX = 200  # characters; a service keeps no more
 
@@ -71,11 +74,12 @@ class Transcoder:
         """The answer to a request. Raises Refusal."""
         rule, variables = self._rule(request)
         headers = _headers(request)
+        # Nobody's body is read.
+        metadata = (*_metadata(headers), (_FORWARDED, _forwarded(request, headers)))
         body = await _body(request, rule)
         given = (rule, variables, request.scope["query_string"].decode("latin-1"), headers, body)
         # A long body is read aside, so that the other requests go on.
         message = await asyncio.to_thread(message_of, *given) if len(body) > _LONG_BYTES else message_of(*given)
-        metadata = (*_metadata(headers), (_FORWARDED, _forwarded(request, headers)))
         if rule.method.server_streaming:
             return await self._stream(rule, message, metadata, request)
         try:
@@ -160,11 +164,14 @@ def _forwarded(request: Request, headers: Mapping[str, str]) -> str:
 
 
 def _metadata(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """What goes on with the call: the token as it came, and the trace."""
+    """What goes on with the call: the token as it came, and the trace. Raises Refusal without a token."""
+    if "authorization" not in headers:
+        told = "The request carries no token; send `Authorization: Bearer <token>`."
+        raise refusal(401, grpc.StatusCode.UNAUTHENTICATED, "MISSING_TOKEN", told, _NOBODY)
     passed = [(name, headers[name]) for name in _PASSED_ON if name in headers]
     if any(not value.isascii() or not value.isprintable() for _, value in passed):
         told = "A header holds what no token is written with; send `Authorization: Bearer <token>`."
-        raise refusal(401, grpc.StatusCode.UNAUTHENTICATED, "NO_TOKEN", told, {"www-authenticate": "Bearer"})
+        raise refusal(401, grpc.StatusCode.UNAUTHENTICATED, "NO_TOKEN", told, _NOBODY)
     return tuple(passed)
 
 
@@ -204,6 +211,5 @@ async def _body(request: Request, rule: Rule) -> bytes:
         body += chunk
         if len(body) > BODY_MAX_BYTES:
             told = f"The body is longer than {BODY_MAX_BYTES:,} bytes; send less at once."
-            # What is not read any more would be taken for the next request.
-            raise Refusal(413, RpcFailure(grpc.StatusCode.INVALID_ARGUMENT, told, "TOO_LARGE"), {"connection": "close"})
+            raise Refusal(413, RpcFailure(grpc.StatusCode.INVALID_ARGUMENT, told, "TOO_LARGE"), _CLOSE)
     return bytes(body)
