@@ -39,7 +39,7 @@ class FiguresOf:
         self._channel = channel(address)
         self._stub: pb_grpc.EvaluatorServiceAsyncStub = pb_grpc.EvaluatorServiceStub(self._channel)
         self._tokens = tokens
-        self._kept: dict[int, tuple[float, Told]] = {}
+        self._kept: dict[int, tuple[float, Told | None]] = {}
         self._asking: dict[int, asyncio.Lock] = {}
 
     async def start(self) -> None:
@@ -55,13 +55,14 @@ class FiguresOf:
 
     async def all(self, account_id: int) -> Told | None:
         """Of all audiences of an account, at most some seconds old; None where the evaluator does not answer."""
+        came = time.monotonic()
         async with self._asking.setdefault(account_id, asyncio.Lock()):
             at, told = self._kept.get(account_id, (0.0, None))
-            if told is None or time.monotonic() - at > _KEPT_SECONDS:
+            # That there was no answer is true for whoever waited for it with the one who asked.
+            if at < came and (told is None or time.monotonic() - at > _KEPT_SECONDS):
                 told = await self._ask(account_id, [])
                 self._kept.pop(account_id, None)
-                if told is not None:
-                    self._kept[account_id] = time.monotonic(), told
+                self._kept[account_id] = time.monotonic(), told
                 for oldest in list(self._kept)[:-_KEPT_ACCOUNTS]:
                     del self._kept[oldest]
             return told

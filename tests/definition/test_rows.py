@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import grpc
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +13,10 @@ from muster.definition.v1 import definition_service_pb2 as pb
 from muster.forwarder.v1 import connection_pb2
 
 from services.chassis.bus import Bus
+from services.chassis.client import Tokens
 from services.definition.domain.listing import Figures, Position, SortKey, query_of, ranked
+from services.definition.figures import FiguresOf
+from tests.conftest import TOKEN_SECRET
 from tests.definition.conftest import Home, Service, refused
 from tests.definition.others import split, tell
 from tests.fakes.waiting import eventually
@@ -140,3 +146,11 @@ def test_pages_by_figures_are_the_whole_order_in_pieces(ids: frozenset[int], tol
         return (told[one].rank(query.sort) if one in told else -1, one)
 
     assert [place.id for place in found] == sorted(ids, key=key, reverse=query.descending)
+
+
+async def test_all_who_wait_for_an_evaluator_that_is_away_wait_once() -> None:
+    figures = FiguresOf("127.0.0.1:1", Tokens(TOKEN_SECRET, "service:definition"))
+    begin = time.monotonic()
+    assert await asyncio.gather(*(figures.all(1) for _ in range(5))) == [None] * 5
+    assert time.monotonic() - begin < 5
+    await figures.stop()
