@@ -9,6 +9,7 @@ import typer
 from muster.definition.v1 import audience_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
 from muster.forwarder.v1 import connection_pb2
+from muster.sharing.v1 import sharing_service_pb2
 
 from cli.client import Muster
 from cli.faults import bad_input
@@ -30,7 +31,7 @@ def uses(
     account: AccountOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show who uses an audience: audiences that read its members, its A/B test, its connections."""
+    """Show who uses an audience: audiences that read its members, its A/B test, its connections, its shares."""
     with Muster(Settings.load(), account) as muster:
         found = _uses(muster, audience, cascade=cascade)
     if as_json:
@@ -83,4 +84,7 @@ def _print(found: pb.ListAudienceUsesResponse) -> None:
         of = f"of the audience {one.audience_id}{f' ({one.variation})' if one.variation else ''}"
         state = word(connection_pb2.ConnectionState.Name(one.state), "CONNECTION_STATE_")
         rows.append(("connection", one.connection_id, one.configuration_name, f"{of}, {state}{f': {one.fault}' if one.fault else ''}"))
+    for share in found.shares:
+        state = word(sharing_service_pb2.ShareState.Name(share.state), "SHARE_STATE_")
+        rows.append(("share", share.share_id, share.receiver_name, f"of the audience {share.audience_id}, {state}"))
     table(["use", "number", "name", ""], rows, right=["number"], empty="Nothing uses it.")

@@ -21,7 +21,7 @@ from services.chassis.migrations import Migrations
 from services.chassis.operations import add_operations
 from services.chassis.outbox import Outbox, Relay
 from services.chassis.server import GrpcServer
-from services.chassis.streams import CONNECTIONS
+from services.chassis.streams import CONNECTIONS, SHARES
 
 from . import tables
 from .api.ab_tests import AbTestApi
@@ -32,7 +32,7 @@ from .api.language import LanguageApi
 from .api.public_json import PublicJsonApi
 from .catalogue_reader import CatalogueReader
 from .figures import FiguresOf
-from .messages import ConnectionMessages
+from .messages import ConnectionMessages, ShareMessages
 from .schedules import Schedules
 from .settings import DefinitionSettings
 from .store import Store
@@ -56,6 +56,8 @@ def add_parts(app: App, settings: DefinitionSettings, clock: Clock) -> GrpcServe
     store = Store(database, Outbox(tables.outbox), audit)
     connections = ConnectionMessages(store, clock)
     app.add(Consumer(bus, CONNECTIONS, "definition-connections", connections.handle, service=settings.service))
+    shares = ShareMessages(store, clock)
+    app.add(Consumer(bus, SHARES, "definition-shares", shares.handle, service=settings.service))
     figures = app.add(FiguresOf(settings.evaluator_address, Tokens.from_settings(settings, clock)))
     schedules = app.add(Schedules(store, relay, clock))
     app.add(CatalogueReader(database, bus, clock, service=settings.service, lease_seconds=settings.catalogue_lease_seconds))

@@ -40,7 +40,7 @@ from .domain.nesting import used_by
 from .domain.overrides import AttributeKind, AttributeOverride, AttributeType
 from .domain.schedules import NO_SCHEDULE, Schedule
 from .domain.texts import folded
-from .domain.uses import CONNECTION_DELETED, CONNECTION_FAULTED, ConnectionUse, User, Uses, outermost_first
+from .domain.uses import CONNECTION_DELETED, CONNECTION_FAULTED, SHARES_LIVE, ConnectionUse, ShareUse, User, Uses, outermost_first
 from .domain.validation import OtherAudience, Surroundings, is_too_large
 from .facts import Thing, change_of, change_of_entry, fact_of
 
@@ -183,7 +183,8 @@ class Scope:
         direct = [user for user, read in reads.items() if audience_id in read]
         users = outermost_first(audience_id, reads) if cascade else sorted(direct)
         concerned = [*users, audience_id] if cascade else [audience_id]
-        return Uses(await self._users(users), await self._tests_of(concerned), await self.connections_of(concerned))
+        tests, connections = await self._tests_of(concerned), await self.connections_of(concerned)
+        return Uses(await self._users(users), tests, connections, await self._shares_of(concerned))
 
     async def connections_of(self, audience_ids: Sequence[int]) -> list[ConnectionUse]:
         """The connections of these audiences, in the order of their ids."""
@@ -194,6 +195,15 @@ class Scope:
             rows = await self._all(select(table).where(*mine))
             found += [ConnectionUse(**_without(_without(row, "account_id"), "version")) for row in rows]
         return sorted(found, key=lambda one: one.connection_id)
+
+    async def _shares_of(self, audience_ids: Sequence[int]) -> list[ShareUse]:
+        table = tables.shares
+        found: list[ShareUse] = []
+        for some in _chunks(audience_ids):
+            live = (table.c.account_id == self.account_id, table.c.audience_id.in_(some), table.c.state.in_(SHARES_LIVE))
+            rows = await self._all(select(table).where(*live))
+            found += [ShareUse(**_without(_without(row, "account_id"), "version")) for row in rows]
+        return sorted(found, key=lambda one: one.share_id)
 
     async def _users(self, audience_ids: Sequence[int]) -> list[User]:
         table = tables.audiences
@@ -377,13 +387,20 @@ class Transaction(Scope):
 
     async def take_connection(self, told: ConnectionUse, version: int) -> None:
         """Keep what was told of a connection, a deleted one too, unless something newer is known."""
-        table = tables.connections
-        mine = (table.c.account_id == self.account_id) & (table.c.connection_id == told.connection_id)
-        row = {"account_id": self.account_id, "version": version, **asdict(told)}
+        await self._take(tables.connections, asdict(told), version)
+
+    async def take_share(self, told: ShareUse, version: int) -> None:
+        """Keep what was told of a share, an ended one too, unless something newer is known."""
+        await self._take(tables.shares, asdict(told), version)
+
+    async def _take(self, table: Table, told: Mapping[str, Any], version: int) -> None:
+        row = {"account_id": self.account_id, "version": version, **told}
+        keys = [column.name for column in table.primary_key.columns]
         # Another process may be told of it first at this moment: the insert waits for that one, and the update sees what it wrote.
-        made = await self._connection.execute(insert_ignore(table, keys=["account_id", "connection_id"]), row)
+        made = await self._connection.execute(insert_ignore(table, keys=keys), row)
         if made.rowcount == 0:
-            await self._connection.execute(update(table).where(mine & (table.c.version < version)).values(row))
+            older = and_(*(table.c[key] == row[key] for key in keys), table.c.version < version)
+            await self._connection.execute(update(table).where(older).values(row))
 
     async def keep_revision(self, revision: Revision) -> None:
         """Keep a revision; keeping it again changes nothing."""

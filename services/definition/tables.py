@@ -193,6 +193,20 @@ connections = Table(
     Index(None, "account_id", "audience_id"),
 )
 
+# A copy of what the sharing service tells of shares that the account offered, ended ones too.
+shares = Table(
+    "shares",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("share_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("audience_id", BigInteger, nullable=False),
+    _version(),
+    Column("receiver_name", Text, nullable=False),
+    # Of muster.sharing.v1.ShareState.
+    Column("state", Integer, nullable=False),
+    Index(None, "account_id", "audience_id"),
+)
+
 # Which thing a create with an idempotency key made, and what was asked for. Account 0: the operator of the installation.
 idempotency_keys = Table(
     "idempotency_keys",

@@ -8,6 +8,7 @@ from typing import Any
 from muster.definition.v1 import account_pb2, audience_pb2, catalogue_service_pb2, definition_service_pb2
 from muster.forwarder.v1 import connection_pb2
 from muster.ingest.v1 import event_type_pb2, identity_pb2
+from muster.sharing.v1 import sharing_service_pb2
 
 from .domain.ab_tests import AbTest, Variation
 from .domain.accounts import Account, Input, Workspace
@@ -199,6 +200,15 @@ def uses_to_proto(uses: Uses, *, with_digest: bool) -> definition_service_pb2.Li
         ab_tests=[ab_test_to_proto(test) for test in uses.tests],
         connections=[connection_to_proto(one) for one in uses.connections],
         digest=uses.digest if with_digest else "",
+        shares=[
+            definition_service_pb2.ShareUse(
+                share_id=one.share_id,
+                audience_id=one.audience_id,
+                receiver_name=one.receiver_name,
+                state=sharing_service_pb2.ShareState.ValueType(one.state),
+            )
+            for one in uses.shares
+        ],
     )
 
 

@@ -8,9 +8,11 @@ from muster.definition.v1 import audience_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
 from muster.forwarder.v1 import connection_pb2
 from muster.forwarder.v1 import facts_pb2 as forwarder_facts
+from muster.sharing.v1 import facts_pb2 as sharing_facts
+from muster.sharing.v1 import sharing_service_pb2
 
 from services.chassis.bus import Bus
-from services.chassis.streams import connections_subject
+from services.chassis.streams import SHARES, account_subject, connections_subject
 from tests.definition.conftest import Home
 
 
@@ -36,6 +38,21 @@ async def tell(
         account_id=account_id, version=version, connection=told, integration_key="webhook", configuration_name="Hook"
     )
     await bus.publish(connections_subject(account_id, connection_id), fact.SerializeToString(), message_id=uuid.uuid4().hex)
+
+
+async def offer(bus: Bus, home: Home, audience_id: int, *, share_id: int, version: int = 1, state: int, received: bool = False) -> None:
+    """Speak for the sharing service, to the account that offers, or to the one that receives."""
+    other = home.account.account_id + 1_000_000
+    fact = sharing_facts.ShareFact(
+        account_id=other if received else home.account.account_id,
+        version=version,
+        initiator_account_id=home.account.account_id,
+        receiver_account_id=other,
+        share=sharing_service_pb2.Share(
+            share_id=share_id, audience_id=audience_id, receiver_name="Globex", state=sharing_service_pb2.ShareState.ValueType(state)
+        ),
+    )
+    await bus.publish(account_subject(SHARES, fact.account_id), fact.SerializeToString(), message_id=uuid.uuid4().hex)
 
 
 async def split(home: Home, audience_id: int) -> audience_pb2.AbTest:

@@ -285,6 +285,7 @@ async def test_an_audience_in_use_is_not_deleted_and_its_users_are_named(home: H
         "user_names": "first, zweite",
         "ab_test_ids": "",
         "connection_ids": "",
+        "share_ids": "",
     }
     await home.audiences.DeleteAudience(pb.DeleteAudienceRequest(audience_id=first.audience_id))
     await home.update(second, definition=definition(everyone()))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from muster.definition.v1 import audience_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
 from muster.forwarder.v1 import connection_pb2
+from muster.sharing.v1 import sharing_service_pb2
 
 from services.chassis.audit import Audit
 from services.chassis.bus import Bus
@@ -23,7 +24,7 @@ from services.definition.domain.uses import ConnectionUse, outermost_first
 from services.definition.store import Store
 from tests.definition.builders import definition, member_of
 from tests.definition.conftest import Home, Service, refused
-from tests.definition.others import split, tell
+from tests.definition.others import offer, split, tell
 from tests.fakes.waiting import eventually
 
 SENDING, FAULTED, GONE = (
@@ -90,6 +91,32 @@ async def test_an_audience_that_is_used_is_not_deleted_and_all_uses_are_named(ho
     assert failure.metadata["connection_ids"] == str(800 + inner)
     assert "Outer" in failure.message
     assert "Hook" in failure.message
+
+
+async def test_shares_are_uses_while_they_wait_or_were_accepted(home: Home, bus: Bus) -> None:
+    audience = (await home.audience()).audience_id
+    number = 500 + audience
+    await offer(bus, home, audience, share_id=number, state=sharing_service_pb2.SHARE_STATE_PENDING)
+    await offer(bus, home, audience, share_id=number + 1, state=sharing_service_pb2.SHARE_STATE_ACCEPTED, received=True)
+
+    async def becomes(states: list[int]) -> None:
+        async def so() -> bool:
+            return [one.state for one in (await uses(home, audience)).shares] == states
+
+        await eventually(so)
+
+    await becomes([sharing_service_pb2.SHARE_STATE_PENDING])
+    failure = await refused(delete(home, audience))
+    assert (failure.reason, failure.metadata["share_ids"]) == ("AUDIENCE_IN_USE", str(number))
+    assert "Globex" in failure.message
+    await offer(bus, home, audience, share_id=number, version=2, state=sharing_service_pb2.SHARE_STATE_ACCEPTED)
+    await becomes([sharing_service_pb2.SHARE_STATE_ACCEPTED])
+    shown = await uses(home, audience, cascade=True)
+    await offer(bus, home, audience, share_id=number, version=3, state=sharing_service_pb2.SHARE_STATE_ENDED)
+    await becomes([])
+    failure = await refused(delete(home, audience, digest=shown.digest))
+    assert failure.reason == "USES_CHANGED"
+    assert (await delete(home, audience)).state == DELETED
 
 
 async def test_a_deletion_cascades_over_just_what_was_shown(home: Home) -> None:

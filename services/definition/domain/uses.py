@@ -18,6 +18,8 @@ from .texts import few
 # Of muster.forwarder.v1.ConnectionState.
 CONNECTION_FAULTED = 3
 CONNECTION_DELETED = 4
+# Of muster.sharing.v1.ShareState: offered, and accepted.
+SHARES_LIVE = (1, 2)
 
 
 class AudienceInUse(FailedPrecondition):
@@ -58,6 +60,16 @@ class ConnectionUse:
     fault: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareUse:
+    """An offer of an audience to another account, as the sharing service told it last. `state` is of muster.sharing.v1.ShareState."""
+
+    share_id: int
+    audience_id: int
+    receiver_name: str
+    state: int
+
+
 @dataclass(frozen=True, slots=True)
 class Uses:
     """All that uses an audience."""
@@ -65,10 +77,11 @@ class Uses:
     audiences: Sequence[User] = ()
     tests: Sequence[AbTest] = ()
     connections: Sequence[ConnectionUse] = ()
+    shares: Sequence[ShareUse] = ()
 
     @property
     def any(self) -> bool:
-        return bool(self.audiences or self.tests or self.connections)
+        return bool(self.audiences or self.tests or self.connections or self.shares)
 
     @property
     def digest(self) -> str:
@@ -77,6 +90,7 @@ class Uses:
             sorted(one.audience_id for one in self.audiences),
             sorted(one.ab_test_id for one in self.tests),
             sorted(one.connection_id for one in self.connections),
+            sorted(one.share_id for one in self.shares),
         ]
         return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
 
@@ -115,6 +129,8 @@ def refuse_use(audience: Audience, uses: Uses) -> None:
         parts.append("the A/B test " + few([f"{one.ab_test_id} ({one.name})" for one in uses.tests]))
     if uses.connections:
         parts.append("the connections " + few([f"{one.connection_id} ({one.configuration_name})" for one in uses.connections]))
+    if uses.shares:
+        parts.append("the shares " + few([f"{one.share_id} ({one.receiver_name})" for one in uses.shares]))
     raise AudienceInUse(
         f"The audience {audience.audience_id} is used by {' and '.join(parts)}; end these first, or let them end with it.",
         audience_id=audience.audience_id,
@@ -123,6 +139,7 @@ def refuse_use(audience: Audience, uses: Uses) -> None:
         user_names=few([one.name for one in uses.audiences]),
         ab_test_ids=few([str(one.ab_test_id) for one in uses.tests]),
         connection_ids=few([str(one.connection_id) for one in uses.connections]),
+        share_ids=few([str(one.share_id) for one in uses.shares]),
     )
 
 

@@ -13,6 +13,7 @@ from muster.definition.v1 import account_pb2 as _account_pb2
 from muster.definition.v1 import audience_pb2 as _audience_pb2
 from muster.definition.v1 import definition_pb2 as _definition_pb2
 from muster.forwarder.v1 import connection_pb2 as _connection_pb2
+from muster.sharing.v1 import sharing_service_pb2 as _sharing_service_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -989,6 +990,7 @@ class ListAudienceUsesResponse(_message.Message):
     AB_TESTS_FIELD_NUMBER: _builtins.int
     CONNECTIONS_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """Of a list with `cascade`: names what is in it, for a deletion of just that."""
     @_builtins.property
@@ -999,6 +1001,10 @@ class ListAudienceUsesResponse(_message.Message):
     def ab_tests(self) -> _containers.RepeatedCompositeFieldContainer[_audience_pb2.AbTest]: ...
     @_builtins.property
     def connections(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConnectionUse]: ...
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShareUse]:
+        """Offers of the audience to other accounts that wait or were accepted."""
+
     def __init__(
         self,
         *,
@@ -1006,14 +1012,45 @@ class ListAudienceUsesResponse(_message.Message):
         ab_tests: _abc.Iterable[_audience_pb2.AbTest] | None = ...,
         connections: _abc.Iterable[Global___ConnectionUse] | None = ...,
         digest: _builtins.str = ...,
+        shares: _abc.Iterable[Global___ShareUse] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ab_tests", b"ab_tests", "audiences", b"audiences", "connections", b"connections", "digest", b"digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ab_tests", b"ab_tests", "audiences", b"audiences", "connections", b"connections", "digest", b"digest", "shares", b"shares"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAudienceUsesResponse: _TypeAlias = ListAudienceUsesResponse  # noqa: Y015
+
+@_typing.final
+class ShareUse(_message.Message):
+    """An offer of an audience to another account, as the sharing service told it last."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARE_ID_FIELD_NUMBER: _builtins.int
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    RECEIVER_NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    share_id: _builtins.int
+    audience_id: _builtins.int
+    receiver_name: _builtins.str
+    state: _sharing_service_pb2.ShareState.ValueType
+    def __init__(
+        self,
+        *,
+        share_id: _builtins.int = ...,
+        audience_id: _builtins.int = ...,
+        receiver_name: _builtins.str = ...,
+        state: _sharing_service_pb2.ShareState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id", "receiver_name", b"receiver_name", "share_id", b"share_id", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShareUse: _TypeAlias = ShareUse  # noqa: Y015
 
 @_typing.final
 class AudienceUser(_message.Message):

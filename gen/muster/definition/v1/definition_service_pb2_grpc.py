@@ -784,7 +784,7 @@ class AudienceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAudienceUses(self, request, context):
-        """Who uses an audience: audiences that read its members, its A/B test, its connections.
+        """Who uses an audience: audiences that read its members, its A/B test, its connections, its shares.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

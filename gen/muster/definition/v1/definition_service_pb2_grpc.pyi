@@ -205,7 +205,7 @@ class AudienceServiceStub:
     ScheduleAudience: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ScheduleAudienceRequest, _audience_pb2.Audience]
     """Replaces the schedule."""
     ListAudienceUses: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ListAudienceUsesRequest, _definition_service_pb2.ListAudienceUsesResponse]
-    """Who uses an audience: audiences that read its members, its A/B test, its connections."""
+    """Who uses an audience: audiences that read its members, its A/B test, its connections, its shares."""
     DeleteAudience: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.DeleteAudienceRequest, _audience_pb2.Audience]
     """Refused while it is used: the error names the uses. With `cascade` these end with it."""
     CloneAudience: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.CloneAudienceRequest, _audience_pb2.Audience]
@@ -233,7 +233,7 @@ class AudienceServiceAsyncStub(AudienceServiceStub):
     ScheduleAudience: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ScheduleAudienceRequest, _audience_pb2.Audience]  # type: ignore[assignment]
     """Replaces the schedule."""
     ListAudienceUses: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ListAudienceUsesRequest, _definition_service_pb2.ListAudienceUsesResponse]  # type: ignore[assignment]
-    """Who uses an audience: audiences that read its members, its A/B test, its connections."""
+    """Who uses an audience: audiences that read its members, its A/B test, its connections, its shares."""
     DeleteAudience: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.DeleteAudienceRequest, _audience_pb2.Audience]  # type: ignore[assignment]
     """Refused while it is used: the error names the uses. With `cascade` these end with it."""
     CloneAudience: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.CloneAudienceRequest, _audience_pb2.Audience]  # type: ignore[assignment]
@@ -324,7 +324,7 @@ class AudienceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _definition_service_pb2.ListAudienceUsesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_definition_service_pb2.ListAudienceUsesResponse, _abc.Awaitable[_definition_service_pb2.ListAudienceUsesResponse]]:
-        """Who uses an audience: audiences that read its members, its A/B test, its connections."""
+        """Who uses an audience: audiences that read its members, its A/B test, its connections, its shares."""
 
     @_abc_1.abstractmethod
     def DeleteAudience(
