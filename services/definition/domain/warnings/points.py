@@ -82,7 +82,9 @@ _OF_EQUALITY = frozenset({pb.STRING_OPERATOR_EQUALS, pb.STRING_OPERATOR_IN})
 def truths(domain: Domain, tests: Sequence[Test]) -> list[list[Truth]]:
     """At every point the truth of each test; nothing where there would be too many points."""
     points = _points(domain, tests)
-    return [[_holds(domain, test, point) for test in tests] for point in points]
+    # Folded once, not at every point: a list may have hundreds of texts.
+    folded = [_folds(test.string) if points and isinstance(test, pb.ValueTest) else [] for test in tests]
+    return [[_holds(domain, test, texts, point) for test, texts in zip(tests, folded, strict=True)] for point in points]
 
 
 def passes_missing(test: pb.ValueTest, *, of_user: bool) -> bool:
@@ -171,7 +173,7 @@ def _equality_of(test: pb.StringTest) -> bool:
 # --- truths at a point
 
 
-def _holds(domain: Domain, test: Test, point: Point) -> Truth:
+def _holds(domain: Domain, test: Test, texts: Sequence[str], point: Point) -> Truth:
     if isinstance(test, bool):
         return point.truth
     if point.missing:
@@ -180,7 +182,7 @@ def _holds(domain: Domain, test: Test, point: Point) -> Truth:
         return holds_at(test, point.day, point.age)
     if isinstance(test, pb.FrequencyTest | pb.NumberTest):
         return _compares(test, point.number)
-    return VALUE_TESTS[test.WhichOneof("kind") or ""](test, point)
+    return VALUE_TESTS[test.WhichOneof("kind") or ""](test, texts, point)
 
 
 def _compares(test: pb.FrequencyTest | pb.NumberTest, number: Fraction | None) -> bool:
@@ -188,18 +190,18 @@ def _compares(test: pb.FrequencyTest | pb.NumberTest, number: Fraction | None) -
     return number is not None and COMPARES[test.comparison](number, Fraction(test.value), upper)
 
 
-def _string(test: pb.ValueTest, point: Point) -> Truth:
+def _string(test: pb.ValueTest, texts: Sequence[str], point: Point) -> Truth:
     """Patterns are not looked into: how many characters a text has is not known by its folded form."""
     positive = POSITIVE.get(test.string.operator, test.string.operator)
     if point.text is None and not point.other_text:
         return False
     if positive not in SPEAKS_OF or (point.text is None and positive not in _OF_EQUALITY):
         return None
-    speaks = point.text is not None and SPEAKS_OF[positive](point.text, _folds(test.string))
+    speaks = point.text is not None and SPEAKS_OF[positive](point.text, texts)
     return speaks != (positive != test.string.operator)
 
 
-def _presence(test: pb.ValueTest, point: Point) -> Truth:
+def _presence(test: pb.ValueTest, texts: Sequence[str], point: Point) -> Truth:
     match test.presence.operator:
         case pb.PRESENCE_OPERATOR_EXISTS:
             return True
@@ -210,17 +212,18 @@ def _presence(test: pb.ValueTest, point: Point) -> Truth:
             return False if point.number is not None or point.text is not None or point.truth is not None else None
 
 
-def _boolean(test: pb.ValueTest, point: Point) -> Truth:
+def _boolean(test: pb.ValueTest, texts: Sequence[str], point: Point) -> Truth:
     return point.truth is test.boolean.value
 
 
-def _undecided(test: pb.ValueTest, point: Point) -> Truth:
+def _undecided(test: pb.ValueTest, texts: Sequence[str], point: Point) -> Truth:
     return None
 
 
-VALUE_TESTS: Mapping[str, Callable[[pb.ValueTest, Point], Truth]] = {
+# `texts` are those of the test, folded.
+VALUE_TESTS: Mapping[str, Callable[[pb.ValueTest, Sequence[str], Point], Truth]] = {
     "string": _string,
-    "number": lambda test, point: _compares(test.number, point.number),
+    "number": lambda test, texts, point: _compares(test.number, point.number),
     "boolean": _boolean,
     "date": _undecided,
     "list": _undecided,
