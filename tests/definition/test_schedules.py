@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import grpc
 import pytest
 from hypothesis import given
@@ -9,9 +12,22 @@ from hypothesis import strategies as st
 from muster.definition.v1 import audience_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
 
+from services.chassis.audit import Audit, Verifier
+from services.chassis.bus import Bus
+from services.chassis.database import Database
+from services.chassis.migrations import migrate
+from services.chassis.outbox import Outbox, Relay
+from services.definition import tables
+from services.definition.app import MIGRATIONS
+from services.definition.domain.accounts import Account, Workspace
+from services.definition.domain.audiences import Edit, draft
 from services.definition.domain.lifecycle import Move
 from services.definition.domain.schedules import NO_SCHEDULE, Schedule, judge_schedule, without
+from services.definition.schedules import Schedules
+from services.definition.store import Store
+from tests.definition.builders import seed
 from tests.definition.conftest import Home, Service, refused
+from tests.fakes.clock import ManualClock
 from tests.fakes.waiting import eventually
 
 ACTIVE, INACTIVE, DRAFT = audience_pb2.AUDIENCE_STATE_ACTIVE, audience_pb2.AUDIENCE_STATE_INACTIVE, audience_pb2.AUDIENCE_STATE_DRAFT
@@ -65,6 +81,36 @@ async def test_what_both_came_due_meanwhile_is_done_in_its_order(service: Servic
     ended = await becomes(home, audience, INACTIVE)
     assert not ended.HasField("schedule")
     assert ended.revision == 1
+
+
+async def test_of_several_processes_that_look_at_once_each_thing_is_done_by_one(database: Database) -> None:
+    await migrate(database, MIGRATIONS)
+    audit, clock = Audit("test", tables.audit_heads, tables.audit_entries), ManualClock()
+    store = Store(database, Outbox(tables.outbox), audit)
+    async with store.transaction(0, now_ms=1, actor="ann") as tx:
+        account_id = (await tx.add_account(Account(name="Acme", look_back_days=30, create_time_ms=1))).account_id
+        workspace = await tx.add_workspace(Workspace(account_id=account_id, name="Shop", create_time_ms=1))
+        for number in range(20):
+            wanted = Edit(name=f"a{number}", workspace_ids=(workspace.workspace_id,), definition=seed())
+            audience = draft(wanted, account_id=account_id, author="ann", now_ms=1)
+            await tx.add_audience(replace(audience, schedule=Schedule(activate_time_ms=5, set_by="ann")))
+    relay = Relay(database, tables.outbox, Bus("nats://127.0.0.1:1", name="test"))
+    processes = [asyncio.create_task(Schedules(store, relay, clock).run()) for _ in range(3)]
+
+    async def done() -> bool:
+        async with store.read(account_id) as scope:
+            return len(await scope.active_audiences()) == 20
+
+    await eventually(done)
+    for process in processes:
+        process.cancel()
+    await asyncio.wait(processes)
+    async with store.read(account_id) as scope:
+        assert {audience.version for audience in await scope.active_audiences()} == {2}
+    verifier = Verifier()
+    async for page in audit.chain(database, account_id, after=0):
+        assert all(verifier.take(one.entry, one.hash) for one in page), verifier.fault
+    assert verifier.number == 2 + 2 * 20
 
 
 async def test_a_person_who_is_faster_leaves_nothing_to_be_done(service: Service, home: Home) -> None:
