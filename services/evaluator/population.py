@@ -255,7 +255,11 @@ class Population:
         return turn
 
     def load_participants(self, rows: Iterable[PartRow]) -> None:
-        """Who takes part in tests, as it was stored; after the people."""
+        """Who takes part in tests, as it was stored; after the people. Of a test that is over nothing is to be forgotten but what is
+        stored."""
+        rows = list(rows)
+        stored = {row.ab_test_id for row in rows}
+        self._tests_over = [ab_test_id for ab_test_id in self._tests_over if ab_test_id in stored]
         for row in rows:
             self._participants[row.ab_test_id].enter(self.people.ordinals_of(row.partition, row.locals), row.times_ms)
 
@@ -290,6 +294,8 @@ class Population:
         turn.tests_over, self._tests_over = self._tests_over, []
         for audience_id in sorted(self._opening | (turn.changes.keys() & self._tests.keys())):
             test = self._tests[audience_id]
+            if not test.variations:
+                self._opening.discard(audience_id)
             if audience_id not in self.audiences or not test.variations:
                 continue
             changes = turn.changes.get(audience_id)
@@ -363,6 +369,11 @@ class Population:
         """The test that an audience has."""
         test = self._tests.get(audience_id)
         return test if test is not None and test.variations else None
+
+    @property
+    def tests_to_forget(self) -> list[int]:
+        """The tests that are over, of which the next turn has what is stored forgotten."""
+        return list(self._tests_over)
 
     def goal_from(self, test: audience_pb2.AbTest) -> int:
         """The instant from which on the goals of a test are counted."""

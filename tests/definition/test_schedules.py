@@ -22,7 +22,7 @@ from services.definition.app import MIGRATIONS
 from services.definition.domain.accounts import Account, Workspace
 from services.definition.domain.audiences import Edit, draft
 from services.definition.domain.lifecycle import Move
-from services.definition.domain.schedules import NO_SCHEDULE, Schedule, judge_schedule, without
+from services.definition.domain.schedules import NO_SCHEDULE, Schedule, failed, judge_schedule, without
 from services.definition.schedules import Schedules
 from services.definition.store import Store
 from tests.definition.builders import seed
@@ -215,6 +215,11 @@ def test_doing_what_comes_first_again_and_again_does_each_once(activate: int, de
     wanted = [(activate, Move.ACTIVATE)] * bool(activate) + [(deactivate, Move.DEACTIVATE)] * bool(deactivate)
     assert done == sorted(wanted, key=lambda one: (one[0], one[1] is Move.DEACTIVATE))
     assert schedule == NO_SCHEDULE
+
+
+def test_both_moves_that_could_not_be_made_are_told() -> None:
+    schedule = failed(failed(Schedule(1, 2, "ann"), Move.ACTIVATE, "It is wrong."), Move.DEACTIVATE, "It is a draft.")
+    assert schedule == Schedule(0, 0, "ann", "It is wrong. It is a draft.")
 
 
 @pytest.mark.parametrize("move", list(Move))

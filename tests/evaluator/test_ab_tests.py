@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from muster.definition.v1 import audience_pb2, definition_pb2
+from muster.definition.v1 import audience_pb2, definition_pb2, facts_pb2
 from muster.evaluator.v1 import evaluator_service_pb2 as pb
 from muster.ingest.v1 import event_type_pb2
 
 from services.chassis.variations import CONTROL, variations_of
-from services.evaluator.ab_tests import difference_of, outcomes, rate_of
+from services.evaluator.ab_tests import PartRow, difference_of, outcomes, rate_of
+from services.evaluator.population import Population
 from tests.evaluator.conftest import Home
 from tests.evaluator.serving import Client, failure, serving
-from tests.evaluator.world import INSTALL, SESSION_START, Happening, seed_definition
+from tests.evaluator.world import ACCOUNT, INSTALL, PARTITIONS, SESSION_START, Happening, seed_definition
 from tests.fakes.clock import ManualClock
 
 HOUR = 3_600_000
@@ -120,6 +121,15 @@ async def test_a_goal_that_cannot_be_counted_is_refused_with_its_place(home: Hom
         assert [(one.field, one.reason) for one in refusal.violations] == [("goal.where", "NOT_APPLICABLE")]
         refusal = await failure(result(client, audience_id=77))
         assert refusal.reason == "AUDIENCE_NOT_FOUND"
+
+
+def test_at_a_start_only_what_is_stored_of_deleted_tests_is_forgotten() -> None:
+    population = Population(ACCOUNT, PARTITIONS, 0)
+    for ab_test_id in (90, 91):
+        population.learn(facts_pb2.DefinitionFact(account_id=ACCOUNT, ab_test=audience_pb2.AbTest(ab_test_id=ab_test_id, audience_id=1)))
+    assert population.tests_to_forget == [90, 91]
+    population.load_participants([PartRow(91, 0, np.array([], np.uint32), np.array([], np.int64))])
+    assert population.tests_to_forget == [91]
 
 
 @pytest.mark.parametrize(

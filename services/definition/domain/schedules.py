@@ -61,5 +61,5 @@ def without(schedule: Schedule, move: Move) -> Schedule:
 
 
 def failed(schedule: Schedule, move: Move, fault: str) -> Schedule:
-    """The schedule after a move that could not be made."""
-    return replace(without(schedule, move), fault=fault, set_by=schedule.set_by)
+    """The schedule after a move that could not be made; what could not be done before is told with it."""
+    return replace(without(schedule, move), fault=f"{schedule.fault} {fault}".strip(), set_by=schedule.set_by)
