@@ -295,6 +295,31 @@ def test_values_are_put_to_a_test_in_pieces(monkeypatch: pytest.MonkeyPatch) -> 
         engine.let_go(criterion)
 
 
+def test_what_a_held_criterion_reads_stays_until_something_changes() -> None:
+    """The engine may tidy up twice before that, as it does every hour."""
+    engine = Engine(look_back_ms=30 * DAY, now_ms=NOW)
+    engine.add_activity(1, np.arange(3))
+    criterion = pb.AggregateCriterion(
+        match=pb.EventMatch(type=d.CUSTOM, name="buy"),  # type: ignore[arg-type]
+        function=pb.AGGREGATE_FUNCTION_SUM,
+        test=d.number(">", "1"),
+        attribute="x",
+    )
+    definition = compiled(pb.Node(criterion=pb.Criterion(aggregate=criterion)))
+    (sieve,) = engine.missing(definition)
+    engine.fill(sieve, np.arange(3), np.full(3, NOW), np.arange(3), [(SieveEntry(value),) for value in ("1", "2", "3")])
+    (held,) = criteria_of(definition.root)
+    engine.hold(held)
+    for _ in range(3):
+        engine.forget(NOW)
+    engine.round(NOW + 1, {}, [])
+    assert engine.estimate(definition).size == 2
+    engine.let_go(held)
+    for _ in range(3):
+        engine.forget(NOW + 1)
+    assert engine.missing(definition) == [sieve], "what nobody holds any more is let go of"
+
+
 def test_attributes_that_few_people_have_cost_what_these_have() -> None:
     people, attributes = 200_000, 1_000
     engine = Engine(look_back_ms=30 * DAY, now_ms=NOW)

@@ -97,6 +97,8 @@ class Criteria:
             return
         if criterion not in self._fresh:
             self._fresh[criterion] = self._computed(criterion, now)
+            # It may be long until something changes; what nobody uses would be let go of meanwhile.
+            self._sieves.reserve(sieves_of(criterion))
         self._holds[criterion] += 1
 
     def let_go(self, criterion: Criterion) -> None:
@@ -107,12 +109,14 @@ class Criteria:
         self._holds[criterion] -= 1
         if not self._holds[criterion]:
             del self._holds[criterion], self._fresh[criterion]
+            self._sieves.release(sieves_of(criterion))
 
     def keep(self, now: int) -> None:
         """Before anything changes."""
         fresh, self._fresh = self._fresh, {}
         for criterion, row in fresh.items():
             self.use(criterion, now, row)
+            self._sieves.release(sieves_of(criterion))
             self._uses[criterion] += self._holds.pop(criterion) - 1
 
     def release(self, criterion: Criterion) -> None:
