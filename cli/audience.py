@@ -22,12 +22,10 @@ from cli.client import Muster
 from cli.definition import DefinitionOption, TextOption
 from cli.faults import CliFault, ExitCode, bad_input
 from cli.lifecycle import lifecycle_fields
-from cli.output import AccountOption, JsonOption, as_dict, console, count, fields, note, print_json, table, when, word
+from cli.output import AccountOption, AudienceArgument, JsonOption, as_dict, console, count, fields, note, print_json, table, when, word
 from cli.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Who is to be reached, and who is.")
-
-AudienceArgument = Annotated[int, typer.Argument(min=1, metavar="AUDIENCE", help="The number of the audience.")]
 
 
 class Step(enum.StrEnum):

@@ -13,10 +13,8 @@ from muster.sharing.v1 import sharing_service_pb2
 
 from cli.client import Muster
 from cli.faults import bad_input
-from cli.output import AccountOption, JsonOption, as_dict, fields, print_json, table, word
+from cli.output import AccountOption, AudienceArgument, JsonOption, as_dict, fields, print_json, table, word
 from cli.settings import Settings
-
-AudienceArgument = Annotated[int, typer.Argument(min=1, metavar="AUDIENCE", help="The number of the audience.")]
 
 
 def add_to(app: typer.Typer) -> None:

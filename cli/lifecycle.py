@@ -11,10 +11,9 @@ from muster.definition.v1 import definition_service_pb2 as pb
 
 from cli.client import Muster
 from cli.faults import bad_input
-from cli.output import AccountOption, JsonOption, as_dict, fields, print_json, when, word
+from cli.output import AccountOption, AudienceArgument, JsonOption, as_dict, fields, print_json, when, word
 from cli.settings import Settings
 
-AudienceArgument = Annotated[int, typer.Argument(min=1, metavar="AUDIENCE", help="The number of the audience.")]
 _TIME_HELP = "An instant as 2026-12-01T08:00 (UTC), or with its own offset as 2026-12-01T08:00+01:00."
 
 

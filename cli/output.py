@@ -19,7 +19,8 @@ from cli.faults import CliFault
 
 JSON_FLAG = "--json"
 
-# The two options that commands share.
+# What commands share.
+AudienceArgument = Annotated[int, typer.Argument(min=1, metavar="AUDIENCE", help="The number of the audience.")]
 JsonOption = Annotated[bool, typer.Option(JSON_FLAG, help="Print JSON, as protobuf writes it: 64-bit numbers as text.")]
 AccountOption = Annotated[
     int | None,

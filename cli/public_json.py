@@ -11,10 +11,9 @@ from muster.definition.v1 import audience_pb2
 from muster.definition.v1 import definition_service_pb2 as definition_pb
 from muster.definition.v1 import public_json_service_pb2 as pb
 
-from cli.audience import AudienceArgument
 from cli.client import Muster
 from cli.faults import CliFault, ExitCode, bad_input
-from cli.output import AccountOption, JsonOption, as_dict, note, print_json, table, word
+from cli.output import AccountOption, AudienceArgument, JsonOption, as_dict, note, print_json, table, word
 from cli.settings import Settings
 
 _TEXT_MAX_BYTES = 4 * 1024 * 1024

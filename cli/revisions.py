@@ -16,11 +16,9 @@ from cli import definition as definitions
 from cli.client import Muster
 from cli.definition import DefinitionOption, TextOption
 from cli.faults import CliFault, ExitCode, bad_input
-from cli.output import AccountOption, JsonOption, as_dict, console, count, fields, note, print_json, table, when, word
+from cli.output import AccountOption, AudienceArgument, JsonOption, as_dict, console, count, fields, note, print_json, table, when, word
 from cli.settings import Settings
 from services.chassis.errors import FieldViolation
-
-AudienceArgument = Annotated[int, typer.Argument(min=1, metavar="AUDIENCE", help="The number of the audience.")]
 
 _MARKS = {
     language_pb.DIFFERENCE_KIND_ADDED: "[green]+[/]",

@@ -13,12 +13,11 @@ from muster.ingest.v1 import event_type_pb2
 
 from cli.client import Muster
 from cli.faults import bad_input
-from cli.output import AccountOption, JsonOption, as_dict, console, count, fields, note, print_json, table, when, word
+from cli.output import AccountOption, AudienceArgument, JsonOption, as_dict, console, count, fields, note, print_json, table, when, word
 from cli.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="An audience split for an A/B test, and what became of its variations.")
 
-AudienceArgument = Annotated[int, typer.Argument(min=1, metavar="AUDIENCE", help="The number of the audience.")]
 
 _TYPES = {word(name, "EVENT_TYPE_").replace(" ", "-"): number for name, number in event_type_pb2.EventType.items() if number}
 

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from sqlalchemy import BigInteger, Column, Index, MetaData, Select, Table, Text, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -79,6 +81,12 @@ class Search:
     actor: str = ""
     from_ms: int = 0
     to_ms: int = 0
+
+
+def json_of(message: Message) -> dict[str, Any]:
+    """A thing as a `Change` has it: the message of its contract as JSON, fields named as there."""
+    told: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+    return told
 
 
 class Audit:

@@ -13,6 +13,8 @@ from services.chassis.partition import partitions_of
 _POINTS = 100
 _TESTS = 0x5EED << 32  # so that a test and an account of one number deal people differently
 CONTROL = -1
+# What people and partners call it.
+CONTROL_NAME = "Control"
 
 
 def variations_of(ab_test_id: int, percentages: Sequence[int], mpids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from muster.definition.v1 import facts_pb2
 
-from services.chassis.audit import Change
+from services.chassis.audit import Change, json_of
 from services.chassis.bus import Outgoing, headers_of
 from services.chassis.streams import definitions_subject
 
@@ -27,18 +24,13 @@ Thing = Account | Workspace | Input | Audience | AbTest
 def change_of(before: Thing | None, after: Thing) -> Change:
     """What the audit log keeps of a change: both states whole, as facts have them, without the digest of a secret."""
     kind, thing_id, state = _state_of(after)
-    return Change(kind, thing_id, None if before is None else _as_json(_state_of(before)[2]), _as_json(state))
+    return Change(kind, thing_id, None if before is None else json_of(_state_of(before)[2]), json_of(state))
 
 
 def change_of_entry(before: Entry, after: Entry) -> Change:
     """What the audit log keeps of what somebody said of a name, under the number of the workspace."""
-    said = None if before.version == 0 else _as_json(entry_to_proto(before))
-    return Change("catalogue", after.key.workspace_id, said, _as_json(entry_to_proto(after)))
-
-
-def _as_json(state: Message) -> dict[str, Any]:
-    told: dict[str, Any] = MessageToDict(state, preserving_proto_field_name=True)
-    return told
+    said = None if before.version == 0 else json_of(entry_to_proto(before))
+    return Change("catalogue", after.key.workspace_id, said, json_of(entry_to_proto(after)))
 
 
 def _state_of(thing: Thing) -> tuple[str, int, Message]:

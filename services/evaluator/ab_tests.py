@@ -17,12 +17,11 @@ from muster.definition.v1 import audience_pb2
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from services.chassis.variations import CONTROL, variations_of
+from services.chassis.variations import CONTROL, CONTROL_NAME, variations_of
 from services.evaluator.engine.facts import Instants, Ordinals
 from services.evaluator.people import Mpids
 
 CONTROL_ID = 0
-CONTROL_NAME = "Control"
 _Z = NormalDist().inv_cdf(0.975)  # 95% of it within so many deviations
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from muster.definition.v1 import audience_pb2
 from muster.definition.v1 import definition_service_pb2 as pb
 
-from services.definition.domain.ab_tests import CONTROL, AbTest, Variation, judge_test
+from services.chassis.variations import CONTROL_NAME
+from services.definition.domain.ab_tests import AbTest, Variation, judge_test
 from tests.definition.conftest import Facts, Home, Service, refused
 
 GetAbTest, DeleteAbTest = pb.GetAbTestRequest, pb.DeleteAbTestRequest
@@ -121,11 +122,11 @@ async def test_a_deleted_audience_gets_no_test(home: Home) -> None:
     assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "AUDIENCE_DELETED")
 
 
-@given(st.lists(st.tuples(st.sampled_from(["a", "b", "c", "d", "A", CONTROL, ""]), st.integers(-1, 101)), max_size=7))
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", "c", "d", "A", CONTROL_NAME, ""]), st.integers(-1, 101)), max_size=7))
 def test_a_test_is_right_just_when_semantics_says_so(told: list[tuple[str, int]]) -> None:
     right = (
         1 <= len(told) <= 5
-        and all(name and name != CONTROL and 1 <= percentage <= 100 for name, percentage in told)
+        and all(name and name != CONTROL_NAME and 1 <= percentage <= 100 for name, percentage in told)
         and len({name.lower() for name, _ in told}) == len(told)
         and sum(percentage for _, percentage in told) <= 100
     )

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from services.chassis.errors import FailedPrecondition, NotFound
+from services.chassis.variations import CONTROL_NAME
 
 from .audiences import Audience, check_move
 from .faults import Fault, Findings, Place, Reason
 from .lifecycle import Move
 from .texts import check_name, folded
 
-CONTROL = "Control"
 VARIATIONS_MAX = 5
 WHOLE = 100
 
@@ -58,17 +58,18 @@ def judge_test(test: AbTest) -> Sequence[Fault]:
     place = Place(findings)
     check_name(test.name, place.at("name"))
     if not test.variations:
-        place.at("variations").fault(Reason.MISSING, f"The test has no variation; name 1 to {VARIATIONS_MAX}, {CONTROL} comes by itself.")
+        mend = f"name 1 to {VARIATIONS_MAX}, {CONTROL_NAME} comes by itself."
+        place.at("variations").fault(Reason.MISSING, f"The test has no variation; {mend}")
     if len(test.variations) > VARIATIONS_MAX:
         place.at("variations").fault(Reason.TOO_MANY, f"There are {len(test.variations)} variations; keep {VARIATIONS_MAX} or fewer.")
         return findings.faults
-    seen = {folded(CONTROL)}
+    seen = {folded(CONTROL_NAME)}
     for index, variation in enumerate(test.variations):
         at = place.at("variations", index)
         check_name(variation.name, at.at("name"))
-        if folded(variation.name) == folded(CONTROL):
+        if folded(variation.name) == folded(CONTROL_NAME):
             at.at("name").fault(
-                Reason.DUPLICATE_NAME, f"`{CONTROL}` is there by itself and holds what is left; leave it out or name it otherwise."
+                Reason.DUPLICATE_NAME, f"`{CONTROL_NAME}` is there by itself and holds what is left; leave it out or name it otherwise."
             )
         elif folded(variation.name) in seen:
             at.at("name").fault(Reason.DUPLICATE_NAME, f"There is another variation {variation.name!r}; give each its own name.")

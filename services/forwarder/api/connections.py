@@ -14,13 +14,13 @@ from services.chassis.auth import account_of
 from services.chassis.clock import Clock
 from services.chassis.errors import Invalid, MusterError
 from services.chassis.outbox import Relay
+from services.chassis.variations import CONTROL_NAME
 from services.forwarder import translate
 from services.forwarder.api.paging import PAGE_SIZE, number_of, page_of, token_of
 from services.forwarder.closing import close
 from services.forwarder.connectors.directory import Connectors
 from services.forwarder.dispatch import Dispatcher
 from services.forwarder.domain import forms
-from services.forwarder.domain.ab_tests import CONTROL_NAME
 from services.forwarder.domain.connections import Connection, State, paused, resumed
 from services.forwarder.errors import (
     AudienceHasTest,

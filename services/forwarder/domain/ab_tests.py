@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.chassis.variations import CONTROL, variations_of
+from services.chassis.variations import CONTROL, CONTROL_NAME, variations_of
 
-CONTROL_NAME = "Control"
 # Variations are told apart at partners by numbers of their own: beyond those of audiences, and whole numbers of JavaScript.
 _FIRST_ID = 1 << 40
 _VARIATIONS_MAX = 8
