@@ -77,14 +77,13 @@ class Schedules:
     async def _do(self, account_id: int, audience_id: int) -> None:
         now_ms = self._clock.now_ms()
         logs.bind(account_id=account_id)
-        async with self._store.read(account_id) as scope:
-            set_by = (await scope.audience(audience_id)).schedule.set_by
-        async with self._store.transaction(account_id, now_ms=now_ms, actor=f"schedule of {set_by}") as tx:
+        async with self._store.transaction(account_id, now_ms=now_ms) as tx:
             account = await tx.locked_account()
             before = await tx.audience(audience_id)
             schedule = before.schedule
             if not schedule.next_time_ms or schedule.next_time_ms > now_ms:
                 return  # another process was faster, or a person changed it
+            tx.actor = f"schedule of {schedule.set_by}"
             move, why = schedule.next_move, ""
             after = before
             try:

@@ -329,12 +329,13 @@ class Scope:
 class Transaction(Scope):
     """One change of one account, whole or not at all, with the facts that announce it. `now_ms` is the instant of the change."""
 
-    def __init__(self, connection: AsyncConnection, account_id: int, outbox: Outbox, audit: Audit, now_ms: int, actor: str) -> None:
+    def __init__(self, connection: AsyncConnection, account_id: int, outbox: Outbox, audit: Audit, now_ms: int) -> None:
         super().__init__(connection, account_id)
         self._outbox = outbox
         self._audit = audit
         self._now_ms = now_ms
-        self._actor = actor
+        # Who does it, for the audit log; empty: the caller of the request in hand.
+        self.actor = ""
 
     async def locked_account(self) -> Account:
         """The account, which no other transaction changes, nor any thing in it, until this one ends. So what was judged, such as that
@@ -417,7 +418,7 @@ class Transaction(Scope):
         """Keep what somebody says of a name in the catalogue. No fact tells it: nobody else needs it."""
         await self.catalogue.save_entry(after)
         change = change_of_entry(before, after)
-        await self._audit.write(self._connection, self.account_id, [change], now_ms=self._now_ms, actor=self._actor)
+        await self._audit.write(self._connection, self.account_id, [change], now_ms=self._now_ms, actor=self.actor)
 
     async def remember(self, create: Create, thing_id: int, *, account_id: int | None = None) -> None:
         """Note what a create with an idempotency key made; nothing without a key. `account_id` is the caller's, where the thing is in
@@ -454,7 +455,7 @@ class Transaction(Scope):
     async def _announce(self, thing: T, before: Thing | None = None) -> T:
         await self._outbox.add(self._connection, [fact_of(thing, now_ms=self._now_ms)], now_ms=self._now_ms)
         change = change_of(before, thing)
-        await self._audit.write(self._connection, self.account_id, [change], now_ms=self._now_ms, actor=self._actor)
+        await self._audit.write(self._connection, self.account_id, [change], now_ms=self._now_ms, actor=self.actor)
         return thing
 
     async def _index(self, audience: Audience) -> None:
@@ -499,13 +500,10 @@ class Store:
             return first
 
     @asynccontextmanager
-    async def transaction(self, account_id: int, *, now_ms: int, actor: str = "") -> AsyncIterator[Transaction]:
-        """A change of an account: kept, with its facts and its entries of the audit log, when the block ends without an exception.
-
-        Without an `actor` it is done by the caller of the request in hand.
-        """
+    async def transaction(self, account_id: int, *, now_ms: int) -> AsyncIterator[Transaction]:
+        """A change of an account: kept, with its facts and its entries of the audit log, when the block ends without an exception."""
         async with self._database.transaction() as connection:
-            yield Transaction(connection, account_id, self._outbox, self._audit, now_ms, actor)
+            yield Transaction(connection, account_id, self._outbox, self._audit, now_ms)
 
 
 def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -87,7 +87,8 @@ async def test_of_several_processes_that_look_at_once_each_thing_is_done_by_one(
     await migrate(database, MIGRATIONS)
     audit, clock = Audit("test", tables.audit_heads, tables.audit_entries), ManualClock()
     store = Store(database, Outbox(tables.outbox), audit)
-    async with store.transaction(0, now_ms=1, actor="ann") as tx:
+    async with store.transaction(0, now_ms=1) as tx:
+        tx.actor = "ann"
         account_id = (await tx.add_account(Account(name="Acme", look_back_days=30, create_time_ms=1))).account_id
         workspace = await tx.add_workspace(Workspace(account_id=account_id, name="Shop", create_time_ms=1))
         for number in range(20):
